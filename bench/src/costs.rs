@@ -1,13 +1,14 @@
-//! What a metric costs on its way, by the length of its file: what `docs/internals/scale.md` reckons with.
+//! The cost of a metric by the length of its file. `docs/internals/scale.md` calculates with these figures.
 //!
-//! Every metric of four nodes lies on the wrong one, as in `growth`. Told are seconds and processor time a metric, and the
-//! same of `tar | tar`, `sync` and `rm`: two lengths give what a metric costs by itself and what each byte adds.
+//! Every metric of four nodes is on the wrong node, as in `growth`. The figures are wall and processor
+//! time for each metric, and the same for `tar | tar`, `sync` and `rm`. Two lengths show the cost of a metric
+//! itself and of each byte.
 
 use std::time::Duration;
 
 use crate::Plan;
 use crate::figure::{Bar, Figure};
-use crate::growth::Wrong;
+use crate::growth::MisplacedCluster;
 use crate::lay::{LARGE, SMALL};
 use crate::measure;
 use crate::rebalance;
@@ -57,7 +58,7 @@ const fn micros(name: &'static str) -> Figure {
     Figure { name, unit: "us", bar: Bar::None }
 }
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     for length in &LENGTHS {
         let Length { until_end, until_gone, processors, peer, peer_processors, .. } = length;
@@ -76,18 +77,18 @@ pub(crate) fn measure(plan: &Plan, table: &mut Table) {
 
 fn by_tar(plan: &Plan, length: &Length, table: &mut Table) {
     let count = plan.scaled(length.metrics);
-    let wrong = Wrong::lay(plan, count, length.retentions);
-    let cost = measure::shell(&wrong.script());
-    wrong.assert_moved();
+    let misplaced = MisplacedCluster::lay(plan, count, length.retentions);
+    let cost = measure::shell(&misplaced.script());
+    misplaced.assert_moved();
     table.add(&length.peer, each(cost.wall, count));
     table.add(&length.peer_processors, each(cost.cpu, count));
 }
 
 fn by_bucky(plan: &Plan, length: &Length, table: &mut Table) {
     let count = plan.scaled(length.metrics);
-    let mut wrong = Wrong::lay(plan, count, length.retentions);
-    let run = rebalance::run(&mut wrong.cluster);
-    wrong.assert_moved();
+    let mut misplaced = MisplacedCluster::lay(plan, count, length.retentions);
+    let run = rebalance::run(&mut misplaced.cluster);
+    misplaced.assert_moved();
     table.add(&length.until_end, each(run.until_end, count));
     table.add(&length.until_gone, each(run.until_gone, count));
     table.add(&length.processors, each(run.cpu, count));

@@ -1,4 +1,4 @@
-//! What is measured, and how good it has to be.
+//! The figures that are measured, and their bars.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,24 +7,24 @@ use serde::Serialize;
 /// One figure of the bench. Its name says what is divided by what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figure {
-    /// Never changes once it is published: programs that read the JSON know a figure by it.
+    /// Never changes once it is published: programs that read the JSON identify a figure by it.
     pub(crate) name: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) bar: Bar,
 }
 
-/// What a figure's median has to keep to.
+/// The bar for a figure's median.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bar {
     AtMost(f64),
     AtLeast(f64),
-    /// Nothing: it is told because it explains another.
+    /// No bar: the figure only explains another one.
     None,
 }
 
 impl Figure {
-    /// A ratio, of ours to the peer's.
+    /// A ratio of ours to the peer's.
     pub(crate) const fn ratio(name: &'static str, bar: Bar) -> Self {
         Self { name, unit: "x", bar }
     }
@@ -36,7 +36,7 @@ impl Figure {
 }
 
 impl Bar {
-    /// Whether `value` keeps to it; none where there is nothing to keep to.
+    /// Whether `value` meets the bar, or `None` if there is no bar.
     pub(crate) fn is_met_by(self, value: f64) -> Option<bool> {
         match self {
             Self::AtMost(bar) => Some(value <= bar),

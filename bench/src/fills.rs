@@ -1,11 +1,14 @@
-//! Filling one file from another, beside what no fill can do without, and beside carbonate's `whisper-fill`.
+//! Filling one file from another, compared with the minimum that every fill needs, and with carbonate's
+//! `whisper-fill`.
 //!
-//! A file of 147 KB that has all its points fills one that lacks half of its slots. The limit is to read both files and to
-//! write one of them: every byte that a fill has to look at, and as many as it could ever have to write, into buffers that
-//! are there. Ours opens, locks, reads, plans and writes, as the daemon does for each file of a batch, which is synced once;
-//! and once more with the sync of its own that `bucky fill` makes for each file, beside the same limit with that sync.
+//! A file of 147 KB that has all its points fills one that lacks half of its slots. The minimum is to read
+//! both files and to write one of them into existing buffers: a fill must read every byte, and can never
+//! write more. Ours opens, locks, reads, plans and writes, as the daemon does for each file of a batch, which
+//! is synced once. A second figure adds the sync that `bucky fill` makes for each file, compared with the
+//! same minimum plus that sync.
 //!
-//! So many pairs take turns that they do not stay in the processor's nearest cache: warm means that no disk is read.
+//! There are enough pairs that they do not fit into the processor's first cache. The page cache is warm: no
+//! disk is read.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -78,18 +81,18 @@ const HALVES: [Half; 2] = [
     },
 ];
 
-/// Pairs that take turns.
+/// How many pairs are used in rotation.
 const PAIRS: usize = 64;
-/// Pairs that carbonate fills in a run: it takes a third of a second for one.
+/// How many pairs carbonate fills in a run: it takes a third of a second for each.
 const CARBONATE_PAIRS: usize = 8;
-/// How often all pairs are filled within a run; each time by both.
+/// How many times all pairs are filled within a run, by both.
 const ROUNDS: usize = 15;
-/// Nobody else has the files.
+/// No other process uses the files.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
-/// Fills pairs in one process, and tells the seconds.
+/// Fills pairs in one process, and prints the seconds.
 const CARBONATE: &str = include_str!("fill_archives.py");
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     for half in &HALVES {
         if table.wants_any(&half.figures()) {
@@ -108,7 +111,7 @@ impl Half {
 struct Pair {
     source: PathBuf,
     destination: PathBuf,
-    /// What the destination has before it is filled.
+    /// The content of the destination before it is filled.
     before: Vec<u8>,
 }
 
@@ -161,7 +164,7 @@ impl Pairs {
         }
     }
 
-    /// The fill does what is measured: afterwards the destination has a point in every slot.
+    /// Checks that the fill works: afterwards the destination has a point in every slot.
     fn check(&mut self) {
         self.restore();
         let Pair { source, destination, before } = &self.pairs[0];
@@ -176,13 +179,13 @@ impl Pairs {
             image.header().archives.iter().map(|archive| u64::from(archive.points)).sum::<u64>()
                 / 2;
         let filled = filled_file.plan.points_filled() + filled_file.plan.points_rolled_up();
-        // What has left the window meanwhile is not filled.
+        // Points that have left the window since are not filled.
         assert!(filled + 10 >= half, "{filled} of {half} points were filled");
         say(&format!("fill: {filled} points a file"));
     }
 
     fn ratio_of(&mut self, ours: Act, peer: Act) -> f64 {
-        // Both need all of `self`, in turn.
+        // Both need all of `self`, one after the other.
         let pairs = std::cell::RefCell::new(self);
         ratio_in_turn(
             ROUNDS,
@@ -191,7 +194,7 @@ impl Pairs {
         )
     }
 
-    /// How long `act` takes with the first pairs, as they were laid.
+    /// How long `act` takes for the first `count` pairs, in their initial state.
     fn each(&mut self, act: Act, count: usize) -> Duration {
         self.restore();
         let now = self.now;
@@ -199,7 +202,7 @@ impl Pairs {
         time(|| self.pairs.iter().take(count).for_each(|pair| act(pair, now, buffer)))
     }
 
-    /// Every destination as it was, on the disk too.
+    /// Restores every destination, also on the disk.
     fn restore(&self) {
         for Pair { destination, before, .. } in &self.pairs {
             let file = File::options().write(true).open(destination).unwrap();
@@ -208,7 +211,7 @@ impl Pairs {
         }
     }
 
-    /// What carbonate takes for the first pairs, without the start of its interpreter.
+    /// How long carbonate takes for the first pairs, without the start of its interpreter.
     fn by_carbonate(&self) -> Duration {
         self.restore();
         let mut command = Command::new(peer::python());
@@ -224,7 +227,7 @@ impl Pairs {
         Duration::from_secs_f64(String::from_utf8(output.stdout).unwrap().trim().parse().unwrap())
     }
 
-    /// `whisper-fill` beside `bucky fill`, each a process for a pair.
+    /// The ratio of `whisper-fill` to `bucky fill`, each started as a process for each pair.
     fn commands(&self, plan: &Plan) -> f64 {
         let run = |command: Command| -> Duration {
             self.restore();
@@ -244,15 +247,15 @@ impl Pairs {
     }
 }
 
-/// What is done with a pair at a time, with a buffer of a file's length at hand.
+/// An operation on one pair, with a buffer of a file's length.
 type Act = fn(&Pair, u32, &mut [u8]);
 
-/// Reads both files, and writes the destination as long as it is.
+/// Reads both files, and writes the whole destination.
 fn by_limit(pair: &Pair, now: u32, buffer: &mut [u8]) {
     limit(pair, now, buffer);
 }
 
-/// The same, durably.
+/// Does the same, and syncs.
 fn by_limit_durably(pair: &Pair, now: u32, buffer: &mut [u8]) {
     limit(pair, now, buffer).sync_data().unwrap();
 }
@@ -265,7 +268,7 @@ fn limit(pair: &Pair, _now: u32, buffer: &mut [u8]) -> File {
     destination
 }
 
-/// What the daemon does with a file of a batch that is there already: all but the sync, which the batch shares.
+/// What the daemon does for a file of a batch that exists already, except the sync, which the batch shares.
 fn by_bucky(pair: &Pair, now: u32, _: &mut [u8]) {
     let source = File::open(&pair.source).unwrap();
     lock_shared(&source, LOCK_LIMIT).unwrap();
@@ -286,7 +289,7 @@ fn read(mut file: &File) -> Vec<u8> {
     bytes
 }
 
-/// What `bucky fill` does with each file.
+/// What `bucky fill` does for each file.
 fn by_bucky_durably(pair: &Pair, now: u32, _: &mut [u8]) {
     let options = FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };
     fill_file(&pair.source, &pair.destination, options, LOCK_LIMIT).unwrap();

@@ -1,8 +1,9 @@
-//! What a move costs for one metric, when ten and a hundred times as many of them move.
+//! The cost of a move for each metric, as the number of metrics grows by ten and by a hundred.
 //!
-//! Every metric of four nodes lies on the wrong one, so that all of them move and every node sends and receives. The files
-//! are small: what is measured is the work for each metric, and whether any of it grows with how many there are. What
-//! `tar | tar`, `sync` and `rm` of the same files come to is told beside it: it is how far the file system itself is flat.
+//! Every metric of four nodes is on the wrong node, so that all of them move and every node sends and
+//! receives. The files are small: the figures show the work for each metric, and whether it grows with the
+//! number of metrics. The cost of `tar | tar`, `sync` and `rm` for the same files is reported too, and shows
+//! how the file system itself scales.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -17,13 +18,13 @@ use crate::measure;
 use crate::rebalance;
 use crate::table::{Table, say};
 
-/// 748 bytes.
+/// 748 bytes for each file.
 const RETENTIONS: [&str; 1] = ["60s:1h"];
 const NODES: usize = 4;
-/// Metrics that move, and how often within a run: what takes little time is taken more often.
+/// How many metrics move, and how many times within a run: short moves are repeated.
 const SIZES: [(u32, u32); 3] = [(10_000, 4), (100_000, 1), (1_000_000, 1)];
 
-/// A greater size beside a smaller one.
+/// A larger size compared with a smaller one.
 struct Step {
     smaller: usize,
     greater: usize,
@@ -38,25 +39,25 @@ const STEPS: [Step; 3] = [
         greater: 1,
         wall: flat("growth: wall a metric, of 100 k moved / of 10 k"),
         cpu: flat("growth: processors a metric, of 100 k moved / of 10 k"),
-        peer: told("growth: (tar, sync, rm) a file, of 100 k / of 10 k"),
+        peer: unbarred("growth: (tar, sync, rm) a file, of 100 k / of 10 k"),
     },
     Step {
         smaller: 1,
         greater: 2,
         wall: flat("growth: wall a metric, of 1 M moved / of 100 k"),
         cpu: flat("growth: processors a metric, of 1 M moved / of 100 k"),
-        peer: told("growth: (tar, sync, rm) a file, of 1 M / of 100 k"),
+        peer: unbarred("growth: (tar, sync, rm) a file, of 1 M / of 100 k"),
     },
     Step {
         smaller: 0,
         greater: 2,
         wall: flat("growth: wall a metric, of 1 M moved / of 10 k"),
         cpu: flat("growth: processors a metric, of 1 M moved / of 10 k"),
-        peer: told("growth: (tar, sync, rm) a file, of 1 M / of 10 k"),
+        peer: unbarred("growth: (tar, sync, rm) a file, of 1 M / of 10 k"),
     },
 ];
 
-/// What the greatest move costs for a metric.
+/// The cost of each metric in the largest move.
 const MICROSECONDS: Figure =
     Figure { name: "growth: wall a metric, of 1 M moved", unit: "us", bar: Bar::None };
 const CLIENT: Figure = Figure::memory("growth: client's peak, 1 M moved", Bar::AtMost(48.0));
@@ -67,11 +68,11 @@ const fn flat(name: &'static str) -> Figure {
     Figure::ratio(name, Bar::AtMost(1.15))
 }
 
-const fn told(name: &'static str) -> Figure {
+const fn unbarred(name: &'static str) -> Figure {
     Figure::ratio(name, Bar::None)
 }
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     let wants_peer = STEPS.iter().any(|step| table.wants(&step.peer));
     let wants_ours = table.wants_any(&[MICROSECONDS, CLIENT, DAEMON])
@@ -86,11 +87,11 @@ pub(crate) fn measure(plan: &Plan, table: &mut Table) {
             let ours = wants_ours.then(|| by_bucky(plan, count, times));
             (peer, ours)
         });
-        tell(&costs, table);
+        add_to_table(&costs, table);
     }
 }
 
-/// What a metric cost, in seconds, and the peaks of memory.
+/// The cost of each metric in seconds, and the peaks of memory.
 #[derive(Clone, Copy)]
 struct PerMetric {
     wall: f64,
@@ -99,7 +100,7 @@ struct PerMetric {
     daemon_mib: f64,
 }
 
-fn tell(costs: &[(Option<f64>, Option<PerMetric>)], table: &mut Table) {
+fn add_to_table(costs: &[(Option<f64>, Option<PerMetric>)], table: &mut Table) {
     for step in &STEPS {
         let ((peer_before, before), (peer, ours)) = (costs[step.smaller], costs[step.greater]);
         if let (Some(before), Some(ours)) = (before, ours) {
@@ -121,9 +122,9 @@ fn by_bucky(plan: &Plan, count: usize, times: u32) -> PerMetric {
     let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
     let (mut client_mib, mut daemon_mib) = (0.0_f64, 0.0_f64);
     for _ in 0..times {
-        let mut wrong = Wrong::lay(plan, count, &RETENTIONS);
-        let run = rebalance::run(&mut wrong.cluster);
-        wrong.assert_moved();
+        let mut misplaced = MisplacedCluster::lay(plan, count, &RETENTIONS);
+        let run = rebalance::run(&mut misplaced.cluster);
+        misplaced.assert_moved();
         wall += run.until_gone;
         cpu += run.cpu;
         client_mib = client_mib.max(run.client_mib);
@@ -138,28 +139,28 @@ fn by_bucky(plan: &Plan, count: usize, times: u32) -> PerMetric {
     PerMetric { wall: each(wall), cpu: each(cpu), client_mib, daemon_mib }
 }
 
-/// Seconds a file.
+/// Seconds for each file.
 fn by_tar(plan: &Plan, count: usize, times: u32) -> f64 {
     let mut wall = Duration::ZERO;
     for _ in 0..times {
-        let wrong = Wrong::lay(plan, count, &RETENTIONS);
-        wall += measure::shell(&wrong.script()).wall;
-        wrong.assert_moved();
+        let misplaced = MisplacedCluster::lay(plan, count, &RETENTIONS);
+        wall += measure::shell(&misplaced.script()).wall;
+        misplaced.assert_moved();
     }
     let each = (wall / times).as_secs_f64() / float(count);
     say(&format!("growth: {count} files by tar, sync, rm, each {:.0} us", each * 1e6));
     each
 }
 
-/// A cluster in which every metric lies on the node after its owner.
-pub(crate) struct Wrong {
+/// A cluster in which every metric is on the node after its owner.
+pub(crate) struct MisplacedCluster {
     pub(crate) cluster: TestCluster,
     /// How many metrics each node owns.
     owned: [usize; NODES],
 }
 
-impl Wrong {
-    /// `count` metrics with these retentions.
+impl MisplacedCluster {
+    /// Writes `count` metrics with these retentions.
     pub(crate) fn lay(plan: &Plan, count: usize, retentions: &[&str]) -> Self {
         say(&format!("laying {count} metrics, each on the wrong node"));
         let cluster = ClusterPlan::of(plan.programs, NODES).flag("--tombstone-grace", "0").lay();
@@ -184,7 +185,7 @@ impl Wrong {
         Self { cluster, owned }
     }
 
-    /// What moves everything without us.
+    /// A script that moves everything without Bucky.
     pub(crate) fn script(&self) -> String {
         let (mut copies, mut removals) = (String::new(), String::new());
         for holder in 0..NODES {
@@ -199,7 +200,7 @@ impl Wrong {
         format!("{copies}sync\n{removals}")
     }
 
-    /// That every node has what it owns, and nothing else.
+    /// Checks that every node has exactly the metrics that it owns.
     pub(crate) fn assert_moved(&self) {
         for (node, owned) in self.owned.iter().enumerate() {
             let found = self.cluster.node(node).metrics().len();

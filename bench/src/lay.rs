@@ -1,20 +1,21 @@
-//! The data: whole files with points up to this minute.
+//! The data: complete files with points up to this minute.
 
 use std::path::Path;
 
 use bucky_tests::TestCluster;
 use bucky_whisper::{Aggregation, Header, MetricName, Point, Retention, XFilesFactor};
 
-/// So many contents take turns: what compresses well is the same for all programs, and no two neighbours are equal.
+/// How many contents are used in rotation. They compress equally well for all programs, and no two neighbours
+/// are equal.
 const CONTENTS: usize = 16;
 
-/// A file of 147 KB, as of a cluster's usual metrics.
+/// A file of 147 KB, a typical size in a cluster.
 pub(crate) const LARGE: [&str; 3] = ["60s:1d", "5m:7d", "1h:1y"];
 /// A file of 17 KB.
 pub(crate) const SMALL: [&str; 1] = ["60s:1d"];
 
-/// A file with these retentions in which those slots have points that `keep` keeps: it gets a slot's age, in slots, and how
-/// many slots its archive has.
+/// A file with these retentions. A slot has a point if `keep` returns true; it gets the slot's age, in slots,
+/// and how many slots the archive has.
 pub(crate) fn content(
     retentions: &[&str],
     seed: usize,
@@ -31,7 +32,7 @@ pub(crate) fn content(
         let (step, points) = (archive.seconds_per_point, archive.points);
         for age in (0..points).rev() {
             value += f64::from(random.i32(-50..=50)) / 10.0;
-            // The first slot is the base: it is always there.
+            // The first slot is the base, so it always has a point.
             let kept = age + 1 == points || keep(age, points);
             let point = Point { timestamp: now - now % step - step * age, value };
             bytes.extend(if kept { point.encode() } else { [0; Point::SIZE_BYTES] });
@@ -47,7 +48,7 @@ pub(crate) fn name(number: usize) -> MetricName {
         .unwrap()
 }
 
-/// Lays `count` metrics where the ring of the cluster's first `nodes` nodes has them.
+/// Writes `count` metrics to their owners in the ring of the cluster's first `nodes` nodes.
 pub(crate) fn scatter(cluster: &TestCluster, nodes: usize, count: usize, retentions: &[&str]) {
     let ring = cluster.ring_of_first(nodes);
     let contents: Vec<Vec<u8>> =

@@ -1,7 +1,9 @@
-//! A cluster that grows from three nodes to four over a long, narrow link: how much of it a rebalance uses.
+//! A cluster grows from three nodes to four over a slow link with a long round trip: how much of it a
+//! rebalance uses.
 //!
-//! All that the old nodes send shares the new one's link of 1 Gbit/s, 20 ms away. The link is a proxy of the bench's own, since
-//! not every kernel has netem; what it carries for a plain TCP connection is told beside it, so that its own limit is seen.
+//! Everything that the old nodes send shares the new node's link of 1 Gbit/s, with a round trip of 20 ms. The
+//! link is the bench's own proxy, because not every kernel has netem. Its throughput for plain TCP
+//! connections is reported too, to show its own limit.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,59 +18,59 @@ use crate::lay::{self, LARGE};
 use crate::measure::{self, Cost};
 use crate::table::{Table, say};
 
-/// The node that is new.
+/// The new node.
 const NEW: usize = 3;
-/// Metrics of the full bench before the cluster grows; some quarter of them moves.
+/// How many metrics the full bench has before the cluster grows; about a quarter of them moves.
 const METRICS: u32 = 20_000;
 /// 1 Gbit/s, 20 ms.
 const SPEC: LinkSpec =
     LinkSpec { round_trip: Duration::from_millis(20), bytes_per_second: 125_000_000 };
-/// What the plain connections send, each.
+/// How many bytes each of the plain connections sends.
 const PLAIN_BYTES: usize = 64 << 20;
-/// So many of them at once, as many as batches travel by default.
+/// How many plain connections there are: as many as batches in parallel by default.
 const PLAIN_CONNECTIONS: usize = 8;
 const PLAIN: Figure = Figure::ratio("link: plain TCP through the proxy / 1 Gbit/s", Bar::None);
 const SHARE: Figure = Figure::ratio("link: bytes on the wire / 1 Gbit/s", Bar::AtLeast(0.8));
 
-/// How files travel.
-struct Way {
+/// How files are encoded.
+struct LinkEncoding {
     encoding: &'static str,
     time: Figure,
     cpu: Figure,
     wire: Figure,
 }
 
-const WAYS: [Way; 3] = [
-    Way {
+const WAYS: [LinkEncoding; 3] = [
+    LinkEncoding {
         encoding: "identity",
-        time: told("link: identity, time", "s"),
-        cpu: told("link: identity, processors", "s"),
-        wire: told("link: identity, on the wire", "MB"),
+        time: unbarred("link: identity, time", "s"),
+        cpu: unbarred("link: identity, processors", "s"),
+        wire: unbarred("link: identity, on the wire", "MB"),
     },
-    Way {
+    LinkEncoding {
         encoding: "auto",
-        time: told("link: auto, time", "s"),
-        cpu: told("link: auto, processors", "s"),
-        wire: told("link: auto, on the wire", "MB"),
+        time: unbarred("link: auto, time", "s"),
+        cpu: unbarred("link: auto, processors", "s"),
+        wire: unbarred("link: auto, on the wire", "MB"),
     },
-    Way {
+    LinkEncoding {
         encoding: "zstd",
-        time: told("link: zstd, time", "s"),
-        cpu: told("link: zstd, processors", "s"),
-        wire: told("link: zstd, on the wire", "MB"),
+        time: unbarred("link: zstd, time", "s"),
+        cpu: unbarred("link: zstd, processors", "s"),
+        wire: unbarred("link: zstd, on the wire", "MB"),
     },
 ];
 
-const fn told(name: &'static str, unit: &'static str) -> Figure {
+const fn unbarred(name: &'static str, unit: &'static str) -> Figure {
     Figure { name, unit, bar: Bar::None }
 }
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     if !table.wants_any(&[PLAIN, SHARE]) && !WAYS.iter().any(|way| way.is_wanted(table)) {
         return;
     }
-    let mut moves = Moves::lay(plan);
+    let mut moves = LinkMoves::lay(plan);
     for _ in 0..plan.runs {
         table.add(&PLAIN, plain());
         for way in &WAYS {
@@ -84,33 +86,33 @@ pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     }
 }
 
-impl Way {
+impl LinkEncoding {
     fn is_wanted(&self, table: &Table) -> bool {
         table.wants_any(&[self.time, self.cpu, self.wire])
     }
 }
 
-/// What a rebalance came to.
-struct Run {
+/// The result of a rebalance.
+struct LinkRun {
     cost: Cost,
-    /// What the nodes' answers had on the wire.
+    /// How many bytes the nodes' answers had on the wire.
     bytes: u64,
 }
 
-impl Run {
+impl LinkRun {
     fn share(&self) -> f64 {
         float(self.bytes) / self.cost.wall.as_secs_f64() / float(SPEC.bytes_per_second)
     }
 }
 
-struct Moves {
+struct LinkMoves {
     cluster: TestCluster,
-    /// What moves: from which node, and the metric's number.
+    /// The metrics that move: the node that has each, and its number.
     moving: Vec<(usize, usize)>,
     contents: Vec<Vec<u8>>,
 }
 
-impl Moves {
+impl LinkMoves {
     fn lay(plan: &Plan) -> Self {
         let count = plan.scaled(METRICS);
         let cluster = ClusterPlan::of(plan.programs, 4).link(SPEC).lay();
@@ -124,7 +126,7 @@ impl Moves {
         Self { cluster, moving, contents }
     }
 
-    /// Lays what moves where it was.
+    /// Writes the metrics that move to their old nodes.
     fn restore(&self) {
         let _ = std::fs::remove_dir_all(self.cluster.node(NEW).prefix());
         for &(node, number) in &self.moving {
@@ -134,8 +136,8 @@ impl Moves {
         measure::shell("sync");
     }
 
-    /// A rebalance, without the time that its tombstones wait.
-    fn run(&mut self, encoding: &str) -> Run {
+    /// Runs a rebalance; the time that its tombstones wait is not counted.
+    fn run(&mut self, encoding: &str) -> LinkRun {
         self.cluster.start();
         let pids: Vec<u32> = self.cluster.nodes().iter().map(Node::pid).collect();
         let spent = || -> Duration { pids.iter().filter_map(|&pid| measure::cpu(pid)).sum() };
@@ -155,7 +157,7 @@ impl Moves {
         for node in 0..pids.len() {
             self.cluster.node_mut(node).stop();
         }
-        Run { cost, bytes }
+        LinkRun { cost, bytes }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The outline of the machine that the figures were taken on, as far as it explains them.
+//! The parts of the machine that explain the figures.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ pub(crate) struct Machine {
     processor: String,
     memory_gib: u64,
     kernel: String,
-    /// The type of the one that the data lies on.
+    /// The type of the file system that holds the data.
     file_system: String,
     rust: String,
 }
 
 impl Machine {
-    /// This machine.
+    /// Describes this machine.
     pub(crate) fn look() -> anyhow::Result<Self> {
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
@@ -42,7 +42,7 @@ impl Display for Machine {
     }
 }
 
-/// What a line `KEY : VALUE` of a file below `/proc` says.
+/// The value of a line `KEY : VALUE` in a file below `/proc`.
 fn value_of(file: &str, key: &str) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(file)?;
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -56,14 +56,14 @@ fn memory_gib() -> anyhow::Result<u64> {
     Ok((kib + (1 << 19)) >> 20)
 }
 
-/// The version in figures: what a vendor appends tells more of the vendor than of the kernel.
+/// The numeric part of the version: a vendor's suffix says little about the kernel.
 fn kernel() -> anyhow::Result<String> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let is_of_version = |letter: char| letter.is_ascii_digit() || letter == '.';
     Ok(release.chars().take_while(|&letter| is_of_version(letter)).collect())
 }
 
-/// The type of the file system that is mounted deepest above `path`, or at it.
+/// The type of the file system that contains `path`.
 fn file_system_of(path: &Path) -> anyhow::Result<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     let mounts = mounts.lines().filter_map(|line| {
@@ -71,12 +71,12 @@ fn file_system_of(path: &Path) -> anyhow::Result<String> {
         Some((PathBuf::from(mount.split(' ').nth(4)?), device.split(' ').next()?))
     });
     let above = mounts.filter(|(point, _)| path.starts_with(point));
-    // Of two at one point the later hides the earlier.
+    // If two are mounted at one point, the later one hides the earlier one.
     let deepest = above.max_by_key(|(point, _)| point.components().count());
     Ok(deepest.map_or("unknown", |(_, kind)| kind).to_owned())
 }
 
-/// The compiler on the path, which `scripts/bench` has just built with.
+/// The version of the compiler in the path, which `scripts/bench` has just used.
 fn rust() -> String {
     let output = Command::new("rustc").arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());

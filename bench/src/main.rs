@@ -1,15 +1,18 @@
-//! `scripts/bench`: how fast whole commands are, each as a ratio to a public peer or a physical limit in the same run.
+//! `scripts/bench`: the speed of whole commands, each as a ratio to a public peer or a physical limit in the
+//! same run.
 //!
-//! - `figure`: what is measured, and how good it has to be; `table` gathers it, and prints it under the outline of the `machine`
-//! - `measure` runs programs and tells time, processor time and memory; `turns` times two short acts in turn; `lay` makes
-//!   the data; `rebalance` runs one
-//! - `owners`, `fills`: what one look-up, and one fill, costs; `moves`: a rebalance beside `tar | tar`, `sync` and `rm`;
-//!   `link`: one over a long, narrow link; `scans`: a store of many names beside `find`; `growth`: cost against size;
-//!   `verifies`: a verification beside `md5sum`; `costs`: what a metric costs, by its length; `planner`: the client alone,
-//!   against the `fleet` of simulated daemons
+//! - `figure`: the figures and their bars; `table` collects them, and prints them with a description of the
+//!   `machine`
+//! - `measure` runs programs and measures time, processor time and memory; `turns` times two short operations
+//!   alternately; `lay` creates the data; `rebalance` runs one
+//! - `owners`, `fills`: the cost of one look-up, and of one fill; `moves`: a rebalance compared with `tar |
+//!   tar`, `sync` and `rm`; `link`: one over a slow link with a long round trip; `scans`: a store of many
+//!   names compared with `find`; `growth`: cost against size; `verifies`: a verification compared with
+//!   `md5sum`; `costs`: the cost of a metric by its length; `planner`: the client alone, with the `fleet` of
+//!   simulated daemons
 //!
-//! Machines are noisy: each figure is taken several times, ours and the peer's in turn, and told as the median of the ratios
-//! with the least and the greatest.
+//! Machines are noisy: each figure is measured several times, ours and the peer's alternately. The table
+//! shows the median, the smallest and the greatest of the ratios.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
@@ -39,27 +42,27 @@ use clap::Parser;
 use crate::machine::Machine;
 use crate::table::Table;
 
-/// Measures Bucky against tar, find, grep, carbonate, and what no program can do without.
+/// Measures Bucky against tar, find, grep and carbonate, and against physical limits
 #[derive(Parser)]
 struct Args {
     /// The folder with the programs `bucky` and `buckyd` under test
     #[arg(long)]
     programs: PathBuf,
-    /// How often each figure is taken
+    /// How many times each figure is measured
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Only figures in whose name this is found
+    /// Only figures whose name contains this text
     #[arg(long)]
     only: Option<String>,
-    /// This share of the metrics, such as 0.1 for a look that takes little time
+    /// The share of the metrics to use, such as 0.1 for a quick check
     #[arg(long, default_value_t = 1.0)]
     size: f64,
-    /// Print JSON in place of the table
+    /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
 }
 
-/// What a figure needs to know.
+/// The settings of a run.
 struct Plan {
     programs: Programs,
     runs: usize,
@@ -67,7 +70,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// `count` of the full bench, at the size that was asked for.
+    /// `count` metrics of the full bench, scaled to the requested size.
     fn scaled(&self, count: u32) -> usize {
         let scaled = (f64::from(count) * self.size).max(1.0);
         #[expect(

@@ -1,25 +1,25 @@
-//! Runs programs, and tells what they cost.
+//! Runs programs, and measures their cost.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-/// How often a program's memory is looked at.
+/// How often a program's memory is sampled.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What something cost.
+/// The cost of a program.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cost {
-    /// Time on the wall.
+    /// Wall time.
     pub(crate) wall: Duration,
-    /// Time of processors, in the program and in the kernel for it.
+    /// Processor time, in the program and in the kernel on its behalf.
     pub(crate) cpu: Duration,
-    /// The most memory it had at a time, in MiB.
+    /// The peak of its memory, in MiB.
     pub(crate) peak_mib: f64,
 }
 
-/// Runs `command` to its end, which has to be a success.
+/// Runs `command` to its end; it must succeed.
 pub(crate) fn run(mut command: Command) -> Cost {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let begun = Instant::now();
@@ -35,7 +35,7 @@ pub(crate) fn run(mut command: Command) -> Cost {
     });
     wait_unreaped(&child);
     let wall = begun.elapsed();
-    // A child that has ended and is not waited for still tells.
+    // The statistics of a child that has ended are available until it is waited for.
     let cpu = cpu(pid).unwrap();
     let status = child.wait().unwrap();
     assert!(status.success(), "{command:?}: {status}");
@@ -57,13 +57,13 @@ fn wait_unreaped(child: &Child) {
 /// The processor time of a process and of its children that have ended.
 pub(crate) fn cpu(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may have blanks.
+    // The name, in parentheses, may contain blanks.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11..15)?.iter().map_while(|field| field.parse::<u64>().ok()).sum();
     Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
-/// A line of a process's `status`, such as `VmHWM:`, in MiB; none where it has ended.
+/// A line of a process's `status`, such as `VmHWM:`, in MiB; `None` if the process has ended.
 pub(crate) fn memory_mib(pid: u32, line: &str) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let kib = status.lines().find_map(|found| found.strip_prefix(line))?;

@@ -1,9 +1,9 @@
-//! A cluster that grows from three nodes to four, beside `tar | tar`, `sync` and `rm` of the same files.
+//! A cluster grows from three nodes to four, compared with `tar | tar`, `sync` and `rm` of the same files.
 //!
-//! Both begin with the same files in the page cache and with nothing left to write, and end with them durable at the new node
-//! and gone at the old ones. Which is first changes from run to run. Ours counts until the last tombstone is confirmed and
-//! removed, and has no grace time to wait for; when the client ends is told beside it. What the kernel's own threads do for
-//! either is in neither's time of processors.
+//! Both begin with the same files in the page cache and with nothing left to write. Both end with the files
+//! durable at the new node and removed from the old ones. Which one is first changes from run to run. Ours is
+//! measured until the last tombstone is confirmed and removed, with no grace time; the time until the client
+//! ends is reported too. The work of the kernel's own threads is in neither processor time.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ use crate::rebalance::{self, Run};
 use crate::table::{Table, say};
 use crate::turns::ratio;
 
-/// How long nothing is written to the files before they are moved.
+/// How long the files rest unwritten before they are moved.
 const REST: Duration = Duration::from_millis(2500);
-/// The node that is new.
+/// The new node.
 const NEW: usize = 3;
 
 struct Size {
@@ -68,7 +68,7 @@ const SIZES: [Size; 2] = [
     },
 ];
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     for size in &SIZES {
         if size.wants_moves(table) || size.wants_fills(table) {
@@ -123,7 +123,7 @@ impl Moves {
             let ours = self.by_bucky();
             if self.size.wants_moves(table) {
                 let peer = peer_before.unwrap_or_else(|| self.by_tar());
-                self.tell(table, ours, peer);
+                self.report(table, ours, peer);
             }
             if let Some(figure) = &self.size.fills
                 && table.wants(figure)
@@ -136,7 +136,7 @@ impl Moves {
         }
     }
 
-    fn tell(&self, table: &mut Table, ours: Run, peer: Cost) {
+    fn report(&self, table: &mut Table, ours: Run, peer: Cost) {
         let size = self.size;
         let [gone, end, cpu] =
             [ours.until_gone, ours.until_end, ours.cpu].map(|took| took.as_secs_f64());
@@ -169,7 +169,7 @@ impl Moves {
         self.cluster.path(&format!("list-{node}"))
     }
 
-    /// Keeps a copy of what will move.
+    /// Keeps a copy of the files that will move.
     fn keep(&self) {
         for (node, moving) in self.moving.iter().enumerate() {
             let mut list = String::new();
@@ -188,8 +188,8 @@ impl Moves {
         }
     }
 
-    /// Puts everything back to where it was, on the disk too. What was written is in the page cache, and was written some
-    /// seconds ago: a carbon writes to a file once in ten or sixty.
+    /// Restores all files, also on the disk. They are in the page cache, and were written some seconds ago: a
+    /// carbon writes to a file once in ten or sixty seconds.
     fn restore(&self) {
         let new = self.prefix(NEW);
         let _ = std::fs::remove_dir_all(&new);
@@ -202,7 +202,7 @@ impl Moves {
         std::thread::sleep(REST);
     }
 
-    /// Half of the points of each metric that will move, at the new node.
+    /// Writes half of the points of each metric that will move to the new node.
     fn lay_halves(&self) {
         let half = lay::content(self.size.retentions, 7, |age, points| age >= points / 2);
         for &number in self.moving.iter().flatten() {
@@ -227,7 +227,7 @@ impl Moves {
         cost
     }
 
-    /// After [`Self::restore`].
+    /// Runs a rebalance, after [`Self::restore`].
     fn by_bucky(&mut self) -> Run {
         let run = rebalance::run(&mut self.cluster);
         self.assert_moved();

@@ -1,7 +1,7 @@
-//! Looking up the owner of a series, beside the hash of its name, which no look-up can do without.
+//! Looking up the owner of a series, compared with the hash of its name, which every look-up needs.
 //!
-//! The peer hashes the whole name by the same crate (md5) or by the plain loop (fnv1a). Names of usual lengths take turns, so
-//! that no branch is learned by heart.
+//! The peer hashes the whole name with the same crate (md5) or with the plain loop (fnv1a). Names of typical
+//! lengths are used in rotation, so that the processor does not learn the branches.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::figure::{Bar, Figure};
 use crate::table::Table;
 use crate::turns::{ratio_in_turn, time};
 
-/// A kind of ring, one look-up after the other and many side by side.
+/// A kind of ring, with look-ups one after the other and side by side.
 struct Kind {
     algorithm: Algorithm,
     relay: Relay,
@@ -51,14 +51,14 @@ const fn fifth_more(name: &'static str) -> Figure {
     Figure::ratio(name, Bar::AtMost(1.2))
 }
 
-/// Nodes of the rings.
+/// The number of nodes in the rings.
 const NODES: u16 = 39;
-/// Names that take turns.
+/// How many names are used in rotation.
 const NAMES: usize = 4096;
-/// How often ours and the peer's take turns within a run.
+/// How many times ours and the peer's alternate within a run.
 const ROUNDS: usize = 301;
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     let names = names();
     for kind in &KINDS {
@@ -76,10 +76,10 @@ pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     }
 }
 
-/// How long something takes for all names.
+/// Measures the time for all names.
 type Each = fn(&[String], &dyn Fn(&str) -> usize) -> Duration;
 
-/// Each after the one before: which name is next depends on what was found.
+/// One look-up after the other: the next name depends on the result of the previous one.
 fn in_order(names: &[String], find: &dyn Fn(&str) -> usize) -> Duration {
     // The compiler does not know that it is 0.
     let zero = black_box(0);
@@ -91,7 +91,7 @@ fn in_order(names: &[String], find: &dyn Fn(&str) -> usize) -> Duration {
     })
 }
 
-/// The processor may begin with the next before it is done with one.
+/// Look-ups side by side: the processor may start the next one before the previous one is finished.
 fn side_by_side(names: &[String], find: &dyn Fn(&str) -> usize) -> Duration {
     time(|| {
         for name in names {
@@ -118,7 +118,7 @@ fn fnv1a_64(name: &str) -> usize {
     usize::from(hash.to_be_bytes()[0])
 }
 
-/// Names as collectd and statsd make them, of 30 to 70 letters.
+/// Names like those of collectd and statsd, of 30 to 70 letters.
 fn names() -> Vec<String> {
     const ENDS: [&str; 4] = [
         "cpu-3.cpu-user",

@@ -1,8 +1,9 @@
-//! What the client itself costs, whatever the size of the store: a real `bucky` against simulated daemons.
+//! The cost of the client itself, for stores of any size: a real `bucky` with simulated daemons.
 //!
-//! A plan over 200 nodes of 50 million metrics each; rebalances of growing numbers of strays in a small cluster; and one
-//! between 200 nodes, from each to each, which is the hardest for whoever gathers strays into batches. No byte of a file is
-//! moved; a journal is kept. Nothing here has a peer: what counts is that it stays as it is when the stores grow.
+//! It measures a plan over 200 nodes of 50 million metrics each, rebalances of growing numbers of misplaced
+//! metrics in a small cluster, and a rebalance between 200 nodes, from each node to each other, which is the
+//! hardest case for building batches. No file is moved; a journal is kept. There is no peer: the figures must
+//! stay the same when the stores grow.
 
 use std::fs::File;
 use std::process::Command;
@@ -13,15 +14,16 @@ use crate::fleet::{Fleet, Holding, Moved};
 use crate::measure::{self, Cost};
 use crate::table::{Table, say};
 
-/// Nodes of a large cluster.
+/// The number of nodes in a large cluster.
 const MANY: usize = 200;
-/// Strays that each of them counts.
+/// How many misplaced metrics each of them counts.
 const COUNTED: u64 = 50_000_000;
-/// Metrics of the large cluster that are moved, all but one in 200.
+/// How many metrics the large cluster has; all of them move except one in 200.
 const EACH: u32 = 1_000_000;
-/// Nodes of a small one.
+/// The number of nodes in a small cluster.
 const FEW: usize = 4;
-/// Metrics of a small cluster, of which three in four are strays, and how often within a run.
+/// How many metrics a small cluster has, and how many times it is measured within a run. Three in four are
+/// misplaced.
 const SIZES: [(u32, u32); 3] = [(10_000, 5), (100_000, 1), (1_000_000, 1)];
 
 const PLAN: [Figure; 2] = [
@@ -66,7 +68,7 @@ const fn memory(name: &'static str) -> Figure {
     Figure::memory(name, Bar::AtMost(48.0))
 }
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     for _ in 0..plan.runs {
         if table.wants_any(&PLAN) {
@@ -81,7 +83,7 @@ pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     }
 }
 
-/// The daemons count, each its own: what is measured is what becomes of their answers.
+/// Each daemon counts its own metrics: this measures what the client does with their answers.
 fn plan_of_many(plan: &Plan, table: &mut Table) {
     let fleet = Fleet::start(MANY, Holding::Counted(COUNTED));
     let cost = measure::run(bucky(plan, &fleet, &["--no-op"]));
@@ -112,7 +114,7 @@ fn each_to_each(plan: &Plan, table: &mut Table) {
     table.add(&EACH_TO_EACH[2], cost.peak_mib);
 }
 
-/// What it costs to move all strays of `metrics` on so many nodes, and what the daemons did.
+/// Moves all misplaced metrics of `metrics` on `nodes` nodes. Returns the cost, and what the daemons did.
 fn moved(plan: &Plan, nodes: usize, metrics: usize) -> (Cost, Moved) {
     say(&format!("planner: {metrics} metrics on {nodes} nodes"));
     let fleet = Fleet::start(nodes, Holding::Listed((metrics / nodes) as u64));

@@ -1,4 +1,4 @@
-//! One run of `bucky rebalance` on a cluster, and what it cost client and daemons together.
+//! One run of `bucky rebalance` on a cluster, and its cost for the client and the daemons together.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,26 +8,27 @@ use bucky_tests::{Node, TestCluster, wait};
 
 use crate::measure;
 
-/// How long the last tombstones may take: they are confirmed after the client has ended, at about the pace of the move.
+/// The time limit for the last tombstones: they are confirmed after the client has ended, at about the pace
+/// of the move.
 const TOMBSTONES_LIMIT: Duration = Duration::from_secs(1800);
 
-/// What a rebalance cost.
+/// The cost of a rebalance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
-    /// Time on the wall until the client has ended.
+    /// Wall time until the client has ended.
     pub(crate) until_end: Duration,
-    /// The same until the last tombstone is confirmed and removed.
+    /// Wall time until the last tombstone is confirmed and removed.
     pub(crate) until_gone: Duration,
-    /// Time of processors, of the client and of all daemons, until then.
+    /// Processor time of the client and of all daemons until then.
     pub(crate) cpu: Duration,
     /// The client's peak of memory, in MiB.
     pub(crate) client_mib: f64,
-    /// The greatest of the daemons' peaks.
+    /// The largest peak of the daemons, in MiB.
     pub(crate) daemon_mib: f64,
 }
 
-/// Starts the daemons, rebalances with `-w 100`, waits until all tombstones are gone, and ends the daemons. Their start does
-/// not count.
+/// Starts the daemons, rebalances with `-w 100`, waits until all tombstones are gone, and stops the daemons.
+/// Their start is not counted.
 pub(crate) fn run(cluster: &mut TestCluster) -> Run {
     cluster.start();
     let pids: Vec<u32> = cluster.nodes().iter().map(Node::pid).collect();
@@ -55,9 +56,9 @@ pub(crate) fn run(cluster: &mut TestCluster) -> Run {
     Run { until_end: client.wall, until_gone, cpu, client_mib: client.peak_mib, daemon_mib }
 }
 
-/// Whether there is a file below `folder`. Ends at the first one: the daemons need the processors.
+/// Whether there is a file below `folder`. Stops at the first one, because the daemons need the processors.
 fn has_a_file(folder: &Path) -> bool {
-    // Entries and folders go while they are looked at.
+    // Entries and folders may disappear during the search.
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     entries.filter_map(Result::ok).any(|entry| match entry.file_type() {
         Ok(kind) if kind.is_dir() => has_a_file(&entry.path()),

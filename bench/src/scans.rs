@@ -1,4 +1,4 @@
-//! A store of a million names, beside `find` and `grep`.
+//! A store of a million names, compared with `find` and `grep`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::measure;
 use crate::table::{Table, say};
 use crate::turns::ratio;
 
-/// Names of the full bench.
+/// The number of names in the full bench.
 const NAMES: u32 = 1_000_000;
-/// Names in a folder.
+/// The number of names in a folder.
 const IN_FOLDER: usize = 100;
-/// Members of the ring beside the node itself.
+/// The number of other members of the ring.
 const OTHERS: usize = 38;
-/// What one name in ten has.
+/// A pattern that matches one name in ten.
 const PATTERN: &str = "metric0.7$";
 
 const SCAN: Figure = Figure::ratio("names: a scan / find", Bar::AtMost(1.3));
@@ -30,7 +30,7 @@ const LIST: Figure = Figure::ratio("names: the whole list / (find to grep)", Bar
 const REGEX: Figure = Figure::ratio("names: a regex / (find to grep)", Bar::AtMost(0.5));
 const MISPLACED: Figure = Figure::ratio("names: misplaced / (find to grep)", Bar::AtMost(0.5));
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     if !table.wants_any(&[SCAN, RESIDENT, PEAK, LIST, REGEX, MISPLACED]) {
         return;
@@ -71,14 +71,14 @@ impl Store {
         Self { cluster, prefix }
     }
 
-    /// The daemon's scan at its start beside a `find` into a file.
+    /// Measures the daemon's scan at its start, and a `find` into a file.
     fn scan(&mut self, table: &mut Table) {
         let out = self.cluster.path("found");
         let find = format!("find '{}' -name '*.wsp' > '{}'", self.prefix.display(), out.display());
-        // Warm for both.
+        // The first run warms the cache for both.
         measure::shell(&find);
         let peer = measure::shell(&find);
-        // Waits until its inventory is there.
+        // Waits until the inventory is ready.
         self.cluster.start();
         let begun = Instant::now();
         let mut curl = Command::new("curl");
@@ -92,7 +92,7 @@ impl Store {
         table.add(&PEAK, memory("VmHWM:"));
     }
 
-    /// Lists beside `find | grep`.
+    /// Measures lists, and `find | grep`.
     fn ask(&self, table: &mut Table, names: usize) {
         let all = self.peer(".");
         table.add(&LIST, ratio(self.get("/v1/metrics", names), all));
@@ -115,7 +115,7 @@ impl Store {
         measure::shell(&command).wall
     }
 
-    /// How long an answer takes, which has to have at least so many lines.
+    /// How long an answer takes; it must have at least `lines` lines.
     fn get(&self, path: &str, lines: usize) -> Duration {
         let out = self.cluster.path("answer");
         let mut curl = Command::new("curl");

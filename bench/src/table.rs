@@ -1,19 +1,19 @@
-//! Figures, gathered and printed.
+//! Collects and prints figures.
 
 use serde::Serialize;
 
 use crate::figure::{Bar, Figure};
 use crate::machine::Machine;
 
-/// What was measured of one figure.
+/// The measured values of one figure.
 #[derive(Debug)]
 struct Taken {
     figure: Figure,
-    /// What each run gave, in order.
+    /// The value of each run, in order.
     values: Vec<f64>,
 }
 
-/// All that was measured.
+/// All measured figures.
 #[derive(Debug)]
 pub(crate) struct Table {
     only: Option<String>,
@@ -28,7 +28,7 @@ struct Document<'a> {
     figures: Vec<Row>,
 }
 
-/// A figure as it is told.
+/// A figure in the output.
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
@@ -42,7 +42,7 @@ struct Row {
 }
 
 impl Table {
-    /// An empty one, of figures in whose name `only` is found.
+    /// An empty table of the figures whose name contains `only`.
     pub(crate) fn new(only: Option<String>) -> Self {
         Self { only, taken: Vec::new() }
     }
@@ -52,12 +52,12 @@ impl Table {
         self.only.as_ref().is_none_or(|only| figure.name.contains(only.as_str()))
     }
 
-    /// Whether one of these is.
+    /// Whether any of these figures is wanted.
     pub(crate) fn wants_any(&self, figures: &[Figure]) -> bool {
         figures.iter().any(|figure| self.wants(figure))
     }
 
-    /// Adds what one run gave, if it is wanted.
+    /// Adds the value of one run, if the figure is wanted.
     pub(crate) fn add(&mut self, figure: &Figure, value: f64) {
         if !self.wants(figure) {
             return;
@@ -70,7 +70,7 @@ impl Table {
         }
     }
 
-    /// Prints all of it: a table in Markdown, or JSON.
+    /// Prints all figures as a table in Markdown, or as JSON.
     #[expect(clippy::print_stdout, reason = "it is what the bench is for")]
     pub(crate) fn print(&self, machine: &Machine, size: f64, as_json: bool) -> anyhow::Result<()> {
         let figures: Vec<Row> = self.taken.iter().map(Row::of).collect();
@@ -113,7 +113,7 @@ impl Row {
     }
 }
 
-/// The value in the middle; between the two in the middle of an even number.
+/// The value in the middle; for an even number, the mean of the two in the middle.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -125,7 +125,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// With about three digits that count.
+/// Rounds to about three significant digits.
 fn rounded(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
@@ -134,8 +134,8 @@ fn rounded(value: f64) -> String {
     }
 }
 
-/// Tells how far the bench is.
-#[expect(clippy::print_stderr, reason = "a bench takes minutes and tells what it does")]
+/// Prints the progress of the bench.
+#[expect(clippy::print_stderr, reason = "a bench takes minutes and reports its progress")]
 pub(crate) fn say(text: &str) {
     eprintln!("{text}");
 }

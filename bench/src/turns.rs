@@ -1,11 +1,12 @@
-//! Two short acts, timed in turn.
+//! Two short operations, timed alternately.
 
 use std::time::{Duration, Instant};
 
 use crate::table::median;
 
-/// Times `ours` and `peer` in turn, so often, and gives the median of the ratios. Each tells what it took, so that what has
-/// to be put back between two rounds does not count. Which is first changes from round to round.
+/// Times `ours` and `peer` alternately for `rounds` rounds, and returns the median of the ratios. Each
+/// returns the time that it took, so that restoring the data between two rounds does not count. Which one is
+/// first changes from round to round.
 pub(crate) fn ratio_in_turn(
     rounds: usize,
     mut ours: impl FnMut() -> Duration,

@@ -1,7 +1,8 @@
-//! `bucky verify` of a cluster in order, beside `md5sum` of the same files.
+//! `bucky verify` of a healthy cluster, compared with `md5sum` of the same files.
 //!
-//! Both read every byte from the page cache, on as many processors. Ours waits for a new scan of each node first, compares
-//! all copies and counts every point. What crosses the network is told of a cluster with two equal copies of each metric.
+//! Both read every byte from the page cache, on the same number of processors. Ours first waits for a new
+//! scan of each node, compares all copies and counts every point. The network traffic is measured on a
+//! cluster with two equal copies of each metric.
 
 use std::process::Command;
 
@@ -15,7 +16,7 @@ use crate::table::{Table, say};
 use crate::turns::ratio;
 
 const METRICS: u32 = 6_000;
-/// Of the cluster with two copies.
+/// The number of metrics in the cluster with two copies.
 const COPIED: u32 = 1_000;
 
 const WALL: Figure =
@@ -26,7 +27,7 @@ const CROSSED: Figure = Figure::ratio(
     Bar::AtMost(0.02),
 );
 
-/// Takes the figures.
+/// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     if table.wants_any(&[WALL, CLIENT]) {
         time(plan, table);
@@ -42,7 +43,7 @@ fn time(plan: &Plan, table: &mut Table) {
     say(&format!("verify, 147 KB: laying {count} metrics"));
     lay::scatter(&cluster, 3, count, &LARGE);
     cluster.start();
-    // Warm for both.
+    // Warms the cache for both.
     md5sum(&cluster);
     for run in 0..plan.runs {
         let before = (run % 2 == 0).then(|| md5sum(&cluster));

@@ -1,27 +1,27 @@
-//! Whole numbers as Go programs read them on the command line: decimal, or with `0x`, `0o`, `0b` in front, a bare `0`
-//! in front for octal, and `_` between digits.
+//! Whole numbers in the notation of Go's command-line flags: decimal, with a prefix `0x`, `0o` or `0b`, octal
+//! with a leading `0`, and with `_` between digits.
 
 use std::ops::RangeInclusive;
 
-/// Why a text is no number for a flag. The first words are those of Go's own messages.
+/// Why a text is not a number for a flag. The message begins with the same words as Go's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadInteger {
-    /// It is no whole number.
+    /// It is not a whole number.
     #[error("parse error: not a whole number (try 10, 0x10 or 1_000)")]
     Unreadable,
-    /// It is a number, but not one that this flag takes.
+    /// It is a number, but outside the range of this flag.
     #[error("value out of range: {least} to {most}")]
     OutOfRange {
-        /// The least that is taken.
+        /// The smallest number that is accepted.
         least: i64,
-        /// The most that is taken.
+        /// The greatest number that is accepted.
         most: i64,
     },
 }
 
 /// A value parser for clap: whole numbers in Go's notation and within `range`.
 ///
-/// A `range` beyond what `T` holds is cut to it.
+/// Numbers that do not fit into `T` are refused too, even if they are within `range`.
 pub fn integer<T: TryFrom<i64>>(
     range: RangeInclusive<i64>,
 ) -> impl Fn(&str) -> Result<T, BadInteger> + Clone {
@@ -36,7 +36,7 @@ pub fn integer<T: TryFrom<i64>>(
     }
 }
 
-/// The number that `text` stands for; `None` for one that is longer than any that is taken.
+/// The number that `text` stands for, or `None` if it is longer than any number that is accepted.
 ///
 /// Source: `strconv.ParseInt` with base 0, and its `underscoreOK`.
 fn read(text: &str) -> Result<Option<i128>, BadInteger> {
@@ -45,7 +45,7 @@ fn read(text: &str) -> Result<Option<i128>, BadInteger> {
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let (radix, digits, is_prefixed) = radix(digits);
-    // A base's mark counts as a digit: an underscore may follow it.
+    // The base prefix counts as a digit: an underscore may follow it.
     let mut after_digit = is_prefixed;
     let mut number: Option<i128> = Some(0);
     let mut any = false;
@@ -68,7 +68,8 @@ fn read(text: &str) -> Result<Option<i128>, BadInteger> {
     Ok(number.map(|number| if negative { -number } else { number }))
 }
 
-/// The base of a number without its sign, the digits behind the base's mark, and whether there is such a mark.
+/// The base of a number without its sign, the digits after the base prefix, and whether there is such a
+/// prefix.
 fn radix(digits: &str) -> (u32, &str, bool) {
     let Some(rest) = digits.strip_prefix('0').filter(|rest| !rest.is_empty()) else {
         return (10, digits, false);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_does_not_read_is_refused() {
+    fn integers_that_go_does_not_read_are_refused() {
         for text in [
             "", "-", "+", "abc", "1.5", "1e3", " 1", "1 ", "09", "0x", "0xg", "0b2", "_1", "1_",
             "1__0", "--1", "0x_", "٣",
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_outside_of_a_flags_range_are_told_the_range() {
+    fn an_error_for_a_number_outside_the_range_names_the_range() {
         let small = integer::<u8>(1..=1000);
         assert_eq!(small("0xff"), Ok(255));
         for text in ["0", "-1", "256", "1001", "9223372036854775808", &"9".repeat(100)] {

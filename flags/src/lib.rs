@@ -1,10 +1,11 @@
 //! The flag syntax of Go programs, for clap commands.
 //!
 //! Runbooks written for the Go tool say `-hash fnv1a`, `-no-op`, `-w=100` or `-sparse=false`; clap reads
-//! `-no-op` as four one-letter flags. [`normalise`] turns the former into what clap reads, going by the flags that
-//! the command itself declares, so that there is no second list to keep. What it does not know it leaves to clap,
-//! whose message then names the whole word. Unlike Go's own parser it goes on after the first argument: a flag is a
-//! flag wherever it stands, up to a lone `--`. [`integer`] reads numbers as Go does (`0x10`, `1_000`).
+//! `-no-op` as four one-letter flags. [`normalise`] turns these forms into forms that clap reads. It uses the
+//! flags that the command itself declares, so that there is no second list to maintain. An unknown flag is
+//! left to clap, whose message then names the whole word. Unlike Go's own parser it continues after the first
+//! argument: a flag may be anywhere before a lone `--`. [`integer`] reads numbers as Go does (`0x10`,
+//! `1_000`).
 
 mod integer;
 
@@ -14,22 +15,22 @@ use clap::{Arg, ArgAction, Command};
 
 pub use crate::integer::{BadInteger, integer};
 
-/// A switch was given a value that is neither yes nor no.
+/// A switch was given a value that is not a boolean.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid boolean value {value:?} for -{flag}; give -{flag}, -{flag}=true or -{flag}=false")]
 pub struct BadBoolean {
     /// The flag, without dashes.
     pub flag: String,
-    /// What stood behind `=`.
+    /// The text after `=`.
     pub value: String,
 }
 
-/// `args` (without the program's name) as clap reads them, by the flags of `command`.
+/// Converts `args` (without the program's name) into the form that clap reads, using the flags of `command`.
 ///
-/// - `-word` and `--word` become `--word`, and so does a letter that stands for it; `-word value` and `-word=value`
-///   become `--word=value`, whatever the value begins with.
-/// - A switch given `=true` (`1`, `t`, `T`, `TRUE`, `True`) becomes the bare switch; given `=false` it is left out,
-///   and so are all earlier ones: the last wins.
+/// - `-word` and `--word` become `--word`, and so does a letter that stands for it; `-word value` and
+///   `-word=value` become `--word=value`, even if the value begins with a dash.
+/// - A switch with `=true` (`1`, `t`, `T`, `TRUE`, `True`) becomes the bare switch. A switch with `=false` is
+///   left out, and so are all earlier ones: the last one wins.
 ///
 /// # Errors
 /// [`BadBoolean`].
@@ -50,7 +51,7 @@ pub fn normalise(
             continue;
         };
         let Some(flag) = find(command, name) else {
-            // `-nosuch` as one word, so that clap's message names it whole.
+            // `-nosuch` as one word, so that clap's message names the whole word.
             out.push(if is_dashed_word(&arg) { prefixed("-", &arg) } else { arg });
             continue;
         };
@@ -93,7 +94,8 @@ impl<'a> Word<'a> {
         }
         let text = arg.to_str();
         let value = if end < body.len() {
-            // What follows an ASCII byte of a UTF-8 text is a text; a value that is no UTF-8 is left to clap.
+            // The text after an ASCII byte of a UTF-8 text is UTF-8 too; a value that is not UTF-8 is left to
+            // clap.
             Some(OsStr::new(text?.split_once('=')?.1))
         } else {
             None
@@ -130,11 +132,11 @@ fn find(command: &Command, name: &str) -> Option<Flag> {
         let spelled = spelled(arg, name);
         return Some(if takes_value { Flag::Valued(spelled) } else { Flag::Switch(spelled) });
     }
-    // As in Go: help, where the command has no flag of that name.
+    // As in Go: help, if the command has no flag of that name.
     matches!(name, "help" | "h").then(|| Flag::Switch("--help".into()))
 }
 
-/// One spelling for all that stand for one flag, so that the last of them can win.
+/// The same spelling for all names of a flag, so that the last one can win.
 fn spelled(arg: &Arg, name: &str) -> OsString {
     match (arg.get_long(), arg.get_short()) {
         (Some(long), _) => format!("--{long}"),
@@ -152,7 +154,7 @@ fn boolean(text: &OsStr) -> Option<bool> {
     }
 }
 
-/// Whether `arg` is `-word`: one dash, then at least two letters, the first no digit.
+/// Whether `arg` is `-word`: one dash, then at least two characters, the first of which is a letter.
 fn is_dashed_word(arg: &OsStr) -> bool {
     let bytes = arg.as_encoded_bytes();
     bytes.len() > 2 && bytes[0] == b'-' && bytes[1].is_ascii_alphabetic()

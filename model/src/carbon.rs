@@ -1,4 +1,5 @@
-//! A carbon: looks whether a file is there, and then opens it or creates it; opens, writes and closes for each update.
+//! A carbon daemon. It checks whether a file exists, and then opens or creates it. It opens, writes and
+//! closes the file for each update.
 
 use crate::file::{Image, Points};
 use crate::scenario::{Carbon, Pace, Scenario};
@@ -25,7 +26,7 @@ pub(crate) fn steps(
             after.writers[number].phase = WriterPhase::Absent;
             Name::Looks
         }
-        // Nobody has the point: it was never valid at any node.
+        // No node has the point, so it was never valid.
         WriterPhase::Idle => return,
         WriterPhase::Found if is_there && carbon.pace == Pace::AtOnce => {
             if !write(scenario, &mut after, number, carbon, Handle::Live(carbon.at)) {
@@ -63,13 +64,13 @@ fn over(state: &mut State, number: usize) {
     state.writers[number].updates -= 1;
 }
 
-/// Truncates what is there, which nobody's lock prevents, and makes it a file without points.
+/// Truncates the existing file, which no lock prevents, and turns it into a file without points.
 fn create(state: &mut State, carbon: &Carbon) {
     let Some(layout) = carbon.creates else { return };
     state.nodes[carbon.at].live = Some(Image::with(layout, Points::NONE));
 }
 
-/// Writes one update to the inode that is open. False where it waits for the lock.
+/// Writes one update to the open inode. Returns false if it waits for the lock.
 fn write(
     scenario: &Scenario,
     state: &mut State,
@@ -103,8 +104,8 @@ fn write(
     true
 }
 
-/// What `docs/internals/safety-steps.md` says cannot be kept: who has a file open for longer than the grace time, and writes after the last
-/// comparison, writes to what is unlinked.
+/// The loss that `docs/internals/safety-steps.md` documents as possible: a writer has a file open for longer
+/// than the grace time, and writes after the last comparison, so it writes to an unlinked file.
 fn is_exception(scenario: &Scenario, state: &State, carbon: &Carbon, handle: Handle) -> bool {
     let is_too_late = match handle {
         Handle::Nowhere => true,
@@ -118,7 +119,7 @@ fn is_compared(state: &State, tombstone: usize) -> bool {
     state.tombstones[tombstone].is_some_and(|one| one.sweep == Sweep::Compared)
 }
 
-/// `points` are at `node` now, and are not to be lost.
+/// Records that `points` are at `node` now and must not be lost.
 fn owe(state: &mut State, node: usize, points: Points, is_source: bool) {
     let ledger = &mut state.ledger;
     let new = points.without(ledger.owed);

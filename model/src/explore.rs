@@ -1,31 +1,32 @@
-//! Looks at every state that can be reached, the nearest first, so that the first thing wrong has the shortest story.
+//! Explores every state that can be reached, the nearest first, so that the first violation has the shortest
+//! story.
 //!
-//! Every state is kept whole and compared whole: no two are taken for one because their hashes are equal.
+//! States are stored and compared in full: two states with the same hash are not taken for one.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// What can be explored.
+/// A system whose states can be explored.
 pub trait Model {
     /// Everything that the future depends on.
     type State: Clone + Eq + Hash;
-    /// What leads from one state to the next.
+    /// A transition from one state to the next.
     type Step: Copy + fmt::Display;
 
-    /// Where it begins.
+    /// The first state.
     fn start(&self) -> Self::State;
 
-    /// Adds every step that can come next, and the state it leads to.
+    /// Adds every step that can come next, and the state that it leads to.
     fn steps(&self, state: &Self::State, next: &mut Vec<(Self::Step, Self::State)>);
 
-    /// What is wrong with a state, if anything is.
+    /// The rule that the state violates, or `None`.
     fn wrong(&self, state: &Self::State) -> Option<String>;
 }
 
-/// Something wrong, and the shortest way to it.
+/// A violation, and the shortest way to it.
 #[derive(Debug)]
 pub struct Counterexample {
-    /// What is wrong.
+    /// The violation.
     pub wrong: String,
     /// The steps that lead to it, in order.
     pub steps: Vec<String>,
@@ -40,10 +41,10 @@ impl fmt::Display for Counterexample {
     }
 }
 
-/// Every state that can be reached, or those up to the first that is wrong.
+/// Every state that can be reached, or the states up to the first violation.
 pub struct Explored<M: Model> {
     states: Vec<M::State>,
-    /// The number of the state before, and the step from there. The first state has none.
+    /// The number of the previous state, and the step from there. The first state has none.
     ways: Vec<Option<(u32, M::Step)>>,
     wrong: Option<String>,
 }
@@ -51,10 +52,10 @@ pub struct Explored<M: Model> {
 /// Explores `model`.
 ///
 /// # Panics
-/// Where there are more than `limit` states: a model must stay small enough to be explored to its end.
+/// If there are more than `limit` states: a model must stay small enough to be explored completely.
 pub fn explore<M: Model>(model: &M, limit: u32) -> Explored<M> {
     let start = model.start();
-    let mut seen = Seen::default();
+    let mut seen = StateIndex::default();
     let mut explored =
         Explored { wrong: model.wrong(&start), states: vec![start], ways: vec![None] };
     seen.add(&explored.states, 0);
@@ -85,18 +86,18 @@ impl<M: Model> Explored<M> {
         self.states.len()
     }
 
-    /// Never: there is always a first state.
+    /// Always false: there is always a first state.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The first thing wrong, if anything is.
+    /// The first violation, or `None`.
     pub fn counterexample(&self) -> Option<Counterexample> {
         let wrong = self.wrong.clone()?;
         Some(Counterexample { wrong, steps: self.way_to(self.states.len() - 1) })
     }
 
-    /// The shortest way to a state that is as `wanted`.
+    /// The shortest way to a state for which `wanted` is true.
     pub fn way_to_one(&self, wanted: impl Fn(&M::State) -> bool) -> Option<Vec<String>> {
         Some(self.way_to(self.states.iter().position(wanted)?))
     }
@@ -119,27 +120,27 @@ fn number(state: usize) -> u32 {
 
 /// The numbers of the states seen so far, by their hashes: open addressing, at most half full.
 #[derive(Default)]
-struct Seen {
-    /// One more than a state's number; 0 where there is none.
-    places: Vec<u32>,
+struct StateIndex {
+    /// One more than a state's number; 0 if the slot is free.
+    slots: Vec<u32>,
     len: usize,
 }
 
-impl Seen {
+impl StateIndex {
     fn has<S: Eq + Hash>(&self, states: &[S], state: &S) -> bool {
-        let mut place = self.first_place(state);
-        while let Some(found) = self.places[place].checked_sub(1) {
+        let mut slot = self.first_slot(state);
+        while let Some(found) = self.slots[slot].checked_sub(1) {
             if states[found as usize] == *state {
                 return true;
             }
-            place = (place + 1) % self.places.len();
+            slot = (slot + 1) % self.slots.len();
         }
         false
     }
 
     fn add<S: Eq + Hash>(&mut self, states: &[S], added: usize) {
-        if self.places.len() < 2 * (self.len + 1) {
-            self.places = vec![0; (4 * (self.len + 1)).next_power_of_two().max(1024)];
+        if self.slots.len() < 2 * (self.len + 1) {
+            self.slots = vec![0; (4 * (self.len + 1)).next_power_of_two().max(1024)];
             (0..added).for_each(|state| self.put(states, state));
         }
         self.put(states, added);
@@ -147,22 +148,22 @@ impl Seen {
     }
 
     fn put<S: Eq + Hash>(&mut self, states: &[S], state: usize) {
-        let mut place = self.first_place(&states[state]);
-        while self.places[place] != 0 {
-            place = (place + 1) % self.places.len();
+        let mut slot = self.first_slot(&states[state]);
+        while self.slots[slot] != 0 {
+            slot = (slot + 1) % self.slots.len();
         }
-        self.places[place] = number(state) + 1;
+        self.slots[slot] = number(state) + 1;
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
-    fn first_place<S: Hash>(&self, state: &S) -> usize {
+    fn first_slot<S: Hash>(&self, state: &S) -> usize {
         let mut hasher = QuickHasher(0);
         state.hash(&mut hasher);
-        hasher.finish() as usize % self.places.len()
+        hasher.finish() as usize % self.slots.len()
     }
 }
 
-/// Multiplies and rotates. Nobody chooses states that collide, and one that does costs a comparison.
+/// Multiplies and rotates. Collisions only cost a comparison.
 struct QuickHasher(u64);
 
 impl Hasher for QuickHasher {
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_way_to_what_is_wrong_is_told() {
+    fn the_shortest_way_to_a_violation_is_found() {
         let explored = explore(&Counter, 10_000);
         let found = explored.counterexample().unwrap();
         assert_eq!((found.steps.len(), found.wrong.as_str()), (3, "seven"));

@@ -1,7 +1,7 @@
-//! Whisper files, reduced to what a move can lose: three slots, and which layout has a place for which of them.
+//! Whisper files, reduced to what a move can lose: three slots, and the slots that each layout has.
 //!
-//! A fine archive has an old slot and a new one, a coarse archive has one slot that covers both. Positions, steps and values
-//! are arithmetic within one file; `whisper/` has its own tests for them.
+//! A fine archive has an old and a new slot; a coarse archive has one slot that covers both. Positions, steps
+//! and values are arithmetic within one file; `whisper/` has its own tests for them.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ const SLOTS: usize = 3;
 pub struct Points(u8);
 
 impl Points {
-    /// None.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// The older slot of the fine archive. The first to expire.
+    /// The older slot of the fine archive. It expires first.
     pub const OLD: Self = Self(0b001);
-    /// The newer slot of the fine archive, which live writers write.
+    /// The newer slot of the fine archive, to which live writers write.
     pub const NEW: Self = Self(0b010);
     /// The slot of the coarse archive, which covers both.
     pub const COARSE: Self = Self(0b100);
@@ -26,27 +26,27 @@ impl Points {
     /// What one update by carbon writes: the point, and its roll-up.
     pub const UPDATE: Self = Self(0b110);
 
-    /// Those in either.
+    /// The slots in either set.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Those in both.
+    /// The slots in both sets.
     pub const fn within(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Those that are not in `other`.
+    /// The slots that are not in `other`.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether `other` has all of them.
+    /// Whether `other` has all of these slots.
     pub const fn are_in(self, other: Self) -> bool {
         self.without(other).is_empty()
     }
@@ -69,7 +69,7 @@ impl fmt::Debug for Points {
 pub enum Layout {
     /// The fine archive and the coarse one.
     Both,
-    /// Both, but the fine one is too short for the old slot.
+    /// Both, but the fine archive is too short for the old slot.
     Shorter,
     /// The coarse archive alone.
     CoarseOnly,
@@ -78,7 +78,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The slots that such a file has.
+    /// The slots that a file of this layout has.
     pub const fn places(self) -> Points {
         match self {
             Self::Both => Points::ALL,
@@ -96,16 +96,16 @@ impl Layout {
     }
 }
 
-/// The content of a file. Two that are equal have the same digest, and no others have.
+/// The content of a file. Two contents have the same digest if and only if they are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Image {
     layout: Layout,
-    /// What stands in each slot: 0 for nothing, else a number that tells who wrote it.
+    /// The value of each slot: 0 if it is empty, otherwise the number of the writer.
     values: [u8; SLOTS],
 }
 
 impl Image {
-    /// A file of this layout with `points`, as far as it has a place for them.
+    /// A file of this layout with those of `points` that it has slots for.
     pub fn with(layout: Layout, points: Points) -> Self {
         let mut image = Self { layout, values: [0; SLOTS] };
         image.put(points, 1);
@@ -123,7 +123,7 @@ impl Image {
         Points(filled.fold(0, |points, slot| points | 1 << slot))
     }
 
-    /// Writes `value` to `points`, as far as it has a place for them.
+    /// Writes `value` to those of `points` that the file has slots for.
     pub fn put(&mut self, points: Points, value: u8) {
         let points = points.within(self.layout.places());
         for slot in (0..SLOTS).filter(|slot| points.has(*slot)) {
@@ -139,12 +139,13 @@ impl Image {
         }
     }
 
-    /// What a fill from `source` brings: what has a place here and is not here. Of `source` only `valid` counts.
+    /// The points that a fill from `source` adds: those of `valid` that the source has, this file lacks, and
+    /// the layout has slots for.
     pub fn gains(&self, source: &Self, valid: Points) -> Points {
         source.points().within(valid).within(self.layout.places()).without(self.points())
     }
 
-    /// The same content in another layout. What has no place there is left out.
+    /// The same content in another layout. Points without a slot there are left out.
     #[must_use]
     pub fn in_layout(&self, layout: Layout) -> Self {
         let mut image = Self { layout, values: [0; SLOTS] };

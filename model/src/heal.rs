@@ -5,13 +5,13 @@ use crate::scenario::{Nodes, Policy, Scenario};
 use crate::state::{Handle, Heal, HealPhase, Outcome, State, Sweep, Tombstone};
 use crate::step::Name;
 
-/// What a step of a heal leads to.
+/// The result of a step of a heal.
 pub(crate) enum Progress {
     Going(Heal),
     Answered(Outcome),
 }
 
-/// The next step of `heal`. None where it waits for a lock.
+/// The next step of `heal`, or `None` if it waits for a lock.
 pub(crate) fn advance(
     scenario: &Scenario,
     state: &State,
@@ -91,7 +91,7 @@ fn without_place(scenario: &Scenario, heal: &Heal, live: &Image) -> Points {
     counts.without(live.layout().places()).without(covered(scenario, live))
 }
 
-/// The points that a file holds by the policy though it has no slot for them.
+/// The points that the policy counts as held, although the file has no slot for them.
 pub(crate) fn covered(scenario: &Scenario, live: &Image) -> Points {
     match scenario.policy {
         Policy::Coarsen if Points::COARSE.are_in(live.points()) => Points::OLD.and(Points::NEW),
@@ -103,8 +103,8 @@ fn must_reshape(scenario: &Scenario, heal: &Heal, live: &Image) -> bool {
     scenario.policy == Policy::Reshape && !without_place(scenario, heal, live).is_empty()
 }
 
-/// The new file is whole and synced before it changes places with the old one. That becomes a tombstone whose owner is this
-/// node's own file: who has it open may still write to it.
+/// The new file is complete and synced before it replaces the old one. The old file becomes a tombstone whose
+/// owner is this node's own file: a process that has it open may still write to it.
 fn reshape(state: &mut State, heal: &Heal, live: &Image, free: usize) {
     state.nodes[heal.at].live = Some(live.in_layout(live.layout().joined(heal.content.layout())));
     state.tombstones[free] = Some(Tombstone {
@@ -118,7 +118,7 @@ fn reshape(state: &mut State, heal: &Heal, live: &Image, free: usize) {
     state.renamed(Handle::Live(heal.at), Handle::Tombstone(free));
 }
 
-/// Everything that `node` has is on its disk.
+/// Syncs everything that `node` has.
 pub(crate) fn sync(state: &mut State, node: usize) {
     state.nodes[node].disk = state.nodes[node].live;
     let synced = state.nodes[node].live.map_or(Points::NONE, |live| live.points());

@@ -1,14 +1,16 @@
-//! A model of heal-then-delete, small enough to look at every order in which it can happen.
+//! A model of heal-then-delete, small enough to check every possible order of its steps.
 //!
-//! It stands beside the code it models. Each step has the name of the function that does it ([`Name::function`]); a test
-//! fails where that function is gone, so that whoever changes the protocol changes the model. `docs/internals/model.md` says what is
-//! modelled, what is left out and why, and how to read the story of a loss.
+//! It accompanies the code that it models. Each step has the name of the function that performs it
+//! ([`Name::function`]). A test fails if that function no longer exists, so that a change of the protocol
+//! also changes the model. `docs/internals/model.md` says what is modelled, what is left out and why, and how
+//! to read the story of a loss.
 //!
 //! - [`explore()`]: every state that can be reached, the nearest first
-//! - [`Scenario`]: who takes part, and which rules hold ([`Protocol`])
-//! - `heal`, `mover`, `sweeper`: the steps of the owners, of `bucky`, and of the daemon that waits to unlink a source
+//! - [`Scenario`]: the participants, and the rules that apply ([`Protocol`])
+//! - `heal`, `mover`, `sweeper`: the steps of the owners, of `bucky`, and of the daemon that waits to unlink
+//!   a source
 //! - `carbon`, `mishap`: writers, kills and power cuts
-//! - `safety`: what must hold
+//! - `safety`: what must hold in every state
 
 mod carbon;
 mod explore;

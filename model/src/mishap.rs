@@ -1,4 +1,4 @@
-//! Kills and power cuts. What starts again knows only what is on its disk.
+//! Kills and power cuts. A process that starts again knows only what is on its disk.
 
 use crate::scenario::{NODES, Scenario};
 use crate::state::{ClientPhase, Heal, State, Sweep, WriterPhase, begin};
@@ -25,20 +25,20 @@ pub(crate) fn steps(scenario: &Scenario, state: &State, next: &mut Vec<(Step, St
     }
 }
 
-/// Whether a daemon has anything to forget.
+/// Whether the daemon has a state that a kill would erase.
 fn is_at_work(state: &State, node: usize) -> bool {
     let sweeps = |sweep: &Sweep| *sweep != Sweep::Waiting;
     state.heals().any(|heal| heal.at == node)
         || state.tombstones.iter().flatten().any(|one| one.at == node && sweeps(&one.sweep))
 }
 
-/// The daemon of `node` was killed, and is back.
+/// The daemon of `node` was killed and has started again.
 pub(crate) fn restarted(state: &mut State, node: usize) {
     for client in &mut state.clients {
         if let ClientPhase::Healing { heal, .. } = &mut client.phase
             && heal.is_some_and(|heal| heal.at == node)
         {
-            // The client asks again.
+            // The client sends its request again.
             *heal = None;
         }
     }
@@ -86,8 +86,9 @@ fn powered_off(scenario: &Scenario, state: &State, node: usize) -> State {
     state
 }
 
-/// Carbon does not sync. What its node's disk has not taken is gone, Bucky or not: nobody owes it where no other node ever
-/// had it, and no owner lacks it because the source had it.
+/// Carbon does not sync. A power cut loses the points that its node's disk does not have yet, with or without
+/// Bucky. Such a point is not owed if no other node ever had it, and an owner need not have it because the
+/// source had it.
 fn forget_unsynced(scenario: &Scenario, state: &mut State, node: usize) {
     if scenario.counts_exceptions {
         return;

@@ -7,7 +7,7 @@ use crate::state::{
 };
 use crate::step::{Name, Step, Who};
 
-/// How often a metric that changes meanwhile is healed again: `ROUNDS` of the mover, which is 5 there.
+/// How many times a metric that keeps changing is healed. The mover's `ROUNDS` is 5.
 const ROUNDS: u8 = 2;
 
 /// Adds the steps of client `number`.
@@ -71,7 +71,7 @@ pub(crate) fn steps(
     }
 }
 
-/// One owner more has healed.
+/// Another owner has healed.
 fn healed(client: &mut Client, job: Move, owner: usize, heal: &Heal, is_one: bool) {
     client.gave_up |= heal.gave_up;
     match job.owners.first_from(owner + 1) {
@@ -84,7 +84,7 @@ fn healed(client: &mut Client, job: Move, owner: usize, heal: &Heal, is_one: boo
     }
 }
 
-/// Heals once more, as long as there are rounds left.
+/// Heals again if there are rounds left.
 fn again(client: &mut Client, job: Move) {
     client.round += 1;
     client.phase =

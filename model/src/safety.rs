@@ -5,7 +5,7 @@ use crate::heal::covered;
 use crate::scenario::Scenario;
 use crate::state::{ClientPhase, End, State};
 
-/// What is wrong with `state`.
+/// The rule that `state` violates, or `None`.
 pub(crate) fn wrong(scenario: &Scenario, state: &State) -> Option<String> {
     let lost = lost(scenario, state);
     if !lost.is_empty() {
@@ -20,7 +20,7 @@ pub(crate) fn wrong(scenario: &Scenario, state: &State) -> Option<String> {
     Some(format!("lost: {lacks:?} is not at its owner, node {owner}, and the source is gone"))
 }
 
-/// What was valid at any node, and is neither in a file nor in a tombstone of any.
+/// The points that were valid at any node, and are now neither in a file nor in a tombstone of any node.
 fn lost(scenario: &Scenario, state: &State) -> Points {
     let files = state.nodes.iter().filter_map(|node| node.live);
     let tombstones = state.tombstones.iter().flatten().map(|tombstone| tombstone.content);
@@ -30,14 +30,14 @@ fn lost(scenario: &Scenario, state: &State) -> Points {
     state.ledger.owed.without(state.ledger.given_up).without(held)
 }
 
-/// What was at the source, and `owner` does not hold.
+/// The points that were at the source and that `owner` does not hold.
 fn owed_to(scenario: &Scenario, state: &State, owner: usize) -> Points {
     let live = state.nodes[owner].live;
     let held = live.map_or(Points::NONE, |live| live.points().and(covered(scenario, &live)));
     state.ledger.at_source.without(state.ledger.given_up).without(held)
 }
 
-/// With rings that differ, where a point belongs is a matter of whom you ask: it is enough that somebody has it.
+/// If the clients' rings differ, they disagree on the owners of a point: it is enough that any node has it.
 fn are_owners_disputed(scenario: &Scenario) -> bool {
     let first = scenario.moves.first();
     scenario.moves.iter().any(|job| {
@@ -52,7 +52,7 @@ fn is_source_gone(scenario: &Scenario, state: &State) -> bool {
 }
 
 impl State {
-    /// Every client said "moved", and nothing is left but the owners' files.
+    /// Every client reported "moved", and only the owners' files are left.
     pub fn everything_has_moved(&self, scenario: &Scenario) -> bool {
         let moved = |number: usize| self.clients[number].phase == ClientPhase::Ended(End::Moved);
         let gone = |number: usize| {
@@ -65,17 +65,17 @@ impl State {
             && self.tombstones.iter().all(Option::is_none)
     }
 
-    /// A client said what it could not move, and exits with 1.
+    /// A client reported what it could not move, and exits with 1.
     pub fn is_reported(&self) -> bool {
         self.clients.iter().any(|client| client.phase == ClientPhase::Ended(End::Reported))
     }
 
-    /// Points were given up.
+    /// The operator gave up points.
     pub fn has_given_up(&self) -> bool {
         !self.ledger.given_up.is_empty()
     }
 
-    /// No node has a file of it.
+    /// No node has a file of the metric.
     pub fn is_only_in_tombstones(&self) -> bool {
         self.nodes.iter().all(|node| node.live.is_none())
     }

@@ -1,28 +1,28 @@
-//! Who takes part, how often something may happen, and which of the protocol's rules hold.
+//! The participants, how often something may happen, and which rules of the protocol apply.
 
 use crate::file::{Layout, Points};
 
-/// How many nodes there are: 0 is the source of the first move.
+/// How many nodes there are. Node 0 is the source of the first move.
 pub const NODES: usize = 3;
-/// How many clients and writers there are at most.
+/// The largest number of clients.
 pub const CLIENTS: usize = 2;
-/// How many writers there are at most.
+/// The largest number of writers.
 pub const WRITERS: usize = 2;
 
-/// One world to explore.
+/// One set of conditions to explore.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// The rules.
     pub protocol: Protocol,
-    /// What becomes of points without a place.
+    /// What happens to points without a place.
     pub policy: Policy,
-    /// What each node has at first.
+    /// The file that each node has at first.
     pub files: [Option<(Layout, Points)>; NODES],
-    /// Whose clock is ahead, so that the old slot has expired by it.
+    /// The node whose clock is ahead, so that the old slot has expired by it.
     pub ahead: Option<usize>,
-    /// A client's move each.
+    /// The moves, one for each client.
     pub moves: Vec<Move>,
-    /// Carbons.
+    /// The carbon daemons.
     pub writers: Vec<Carbon>,
     /// What may go wrong, and how often.
     pub mishaps: Mishaps,
@@ -30,34 +30,35 @@ pub struct Scenario {
     pub counts_exceptions: bool,
 }
 
-/// What a client is to do.
+/// The move that a client makes.
 #[derive(Clone, Copy, Debug)]
 pub struct Move {
-    /// From here.
+    /// The source node.
     pub source: usize,
-    /// To all of these, by the client's ring.
+    /// The owners by the client's ring, which all get a copy.
     pub owners: Nodes,
 }
 
 /// A process that writes to one node's file.
 #[derive(Clone, Copy, Debug)]
 pub struct Carbon {
-    /// Where it writes.
+    /// The node.
     pub at: usize,
     /// Whether it takes the lock (WHISPER_LOCK_WRITES).
     pub locks: bool,
-    /// How long it has the file open.
+    /// How long it keeps the file open.
     pub pace: Pace,
-    /// It creates a file that is not there, with this layout, by looking first and truncating then.
+    /// The layout with which it creates a missing file: it checks first and truncates later. `None` if it
+    /// creates no file.
     pub creates: Option<Layout>,
-    /// How many updates it has.
+    /// How many updates it makes.
     pub updates: u8,
 }
 
-/// How long a writer has the file open for an update.
+/// How long a writer keeps the file open for an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// For less time than anything else takes: it opens and writes in one step.
+    /// For a shorter time than any other step: it opens and writes in one step.
     AtOnce,
     /// As carbon does: for less than the grace time.
     Carbon,
@@ -70,7 +71,7 @@ pub enum Pace {
 pub struct Mishaps {
     /// A client or daemon is killed; a daemon starts again, a client may be run again.
     pub kills: u8,
-    /// A node loses its power, and with it all that was not synced.
+    /// A node loses its power, and everything that was not synced.
     pub power_cuts: u8,
 }
 
@@ -81,34 +82,35 @@ pub enum Policy {
     Keep,
     /// The owner's file gets the archives of both.
     Reshape,
-    /// A coarser point that covers it counts.
+    /// A coarser point that covers it is enough.
     Coarsen,
     /// They are given up, after the operator was asked.
     Drop,
 }
 
-/// The rules that a move relies on. [`Protocol::full`] has all; each of the others puts an old behaviour back.
+/// The rules that a move relies on. [`Protocol::full`] has all of them; each test of a rule restores the old
+/// behaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protocol {
-    /// The owners are asked for all valid points of a tombstone, not for a sample.
+    /// The owners must confirm all valid points of a tombstone, not a sample.
     pub confirms_all: bool,
     /// A fill that left points without a place gives no receipt.
     pub no_place_is_no_receipt: bool,
-    /// The source is compared with the receipt right before it becomes a tombstone.
+    /// The source is compared with the receipt immediately before it becomes a tombstone.
     pub compares_at_delete: bool,
-    /// The tombstone is read after the grace time, and compared once more before it is unlinked.
+    /// The tombstone is read after the grace time, and compared again before it is unlinked.
     pub reads_tombstone_again: bool,
-    /// A tombstone is left alone until the grace time is over.
+    /// A tombstone is not processed until the grace time is over.
     pub waits_for_grace: bool,
-    /// A point counts that is valid by either side's clock.
+    /// A point counts if it is valid by the clock of either side.
     pub minds_both_clocks: bool,
-    /// A new file is put in place only where there is none.
+    /// A new file is put in place only if no file exists.
     pub replaces_nothing: bool,
-    /// An owner answers a heal only once everything is on its disk.
+    /// An owner answers a heal only after everything is on its disk.
     pub syncs_before_answer: bool,
     /// An owner confirms only what is on its disk.
     pub syncs_before_confirm: bool,
-    /// With [`Policy::Drop`], a tombstone's points are given up only where its receipt said so.
+    /// With [`Policy::Drop`], a tombstone's points are given up only if its receipt said so.
     pub gives_up_by_receipt: bool,
 }
 
@@ -135,24 +137,24 @@ impl Protocol {
 pub struct Nodes(u8);
 
 impl Nodes {
-    /// These.
+    /// The set of `nodes`.
     pub fn of(nodes: &[usize]) -> Self {
         Self(nodes.iter().fold(0, |set, node| set | 1 << node))
     }
 
-    /// The first that comes at `from` or later.
+    /// The first node that is `from` or later.
     pub fn first_from(self, from: usize) -> Option<usize> {
         (from..NODES).find(|node| self.0 >> node & 1 == 1)
     }
 
-    /// All, in order.
+    /// All nodes of the set, in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..NODES).filter(move |node| self.0 >> node & 1 == 1)
     }
 }
 
 impl Scenario {
-    /// The source has all points, one owner has no file, one client moves it, and nothing else happens.
+    /// The source has all points, one owner has no file, one client makes the move, and nothing else happens.
     pub fn plain() -> Self {
         Self {
             protocol: Protocol::full(),
@@ -166,7 +168,7 @@ impl Scenario {
         }
     }
 
-    /// The points that `node` takes for valid.
+    /// The points that are valid by the clock of `node`.
     pub(crate) fn valid_at(&self, node: usize) -> Points {
         if self.ahead == Some(node) { Points::ALL.without(Points::OLD) } else { Points::ALL }
     }
@@ -177,7 +179,7 @@ impl Scenario {
         if self.protocol.minds_both_clocks { here.and(self.valid_at(from)) } else { here }
     }
 
-    /// The points of `from` that `at` is asked for, and minds.
+    /// The points of `from` that `at` must confirm.
     pub(crate) fn valid_to_ask(&self, from: usize, at: usize) -> Points {
         let (here, there) = (self.valid_at(at), self.valid_at(from));
         if self.protocol.minds_both_clocks { here.and(there) } else { here.within(there) }

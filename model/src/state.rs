@@ -1,19 +1,20 @@
-//! Everything that the future of a move depends on: files, requests on their way, handles, and what is owed.
+//! Everything that the future of a move depends on: files, requests in flight, open files, and the points
+//! that must not be lost.
 
 use crate::file::{Image, Points};
 use crate::scenario::{CLIENTS, Mishaps, NODES, Nodes, Scenario, WRITERS};
 
-/// How many tombstones there are at most at one time.
+/// The largest number of tombstones at one time.
 pub(crate) const TOMBSTONES: usize = 2;
 
-/// One moment.
+/// The state of the model at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(crate) nodes: [Node; NODES],
     pub(crate) tombstones: [Option<Tombstone>; TOMBSTONES],
     pub(crate) clients: [Client; CLIENTS],
     pub(crate) writers: [Writer; WRITERS],
-    /// A heal whose client was killed, and which the owner goes on with.
+    /// A heal whose client was killed, and which the owner continues.
     pub(crate) orphan: Option<Heal>,
     pub(crate) left: Mishaps,
     pub(crate) ledger: Ledger,
@@ -24,12 +25,12 @@ pub struct State {
 pub(crate) struct Node {
     /// The file under the metric's name, as every process sees it.
     pub(crate) live: Option<Image>,
-    /// The file as it is on the disk: what a power cut leaves.
+    /// The file on the disk, which is what remains after a power cut.
     pub(crate) disk: Option<Image>,
 }
 
 impl Node {
-    /// The points that a power cut takes.
+    /// The points that a power cut would lose.
     pub(crate) fn unsynced(&self) -> Points {
         let points = |file: Option<Image>| file.map_or(Points::NONE, |file| file.points());
         points(self.live).without(points(self.disk))
@@ -41,7 +42,7 @@ impl Node {
 pub(crate) struct Tombstone {
     pub(crate) at: usize,
     pub(crate) content: Image,
-    /// What the manifest says it was, and who holds that.
+    /// The digest and the owners in the manifest.
     pub(crate) digest: Image,
     pub(crate) owners: Nodes,
     /// Whether its points without a place are given up.
@@ -49,16 +50,16 @@ pub(crate) struct Tombstone {
     pub(crate) sweep: Sweep,
 }
 
-/// How far the sweeper is with a tombstone. A restart forgets it.
+/// How far the sweeper has processed a tombstone. A restart resets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Sweep {
     Waiting,
-    /// It was read as `body`, and all owners before `owner` have confirmed that.
+    /// The tombstone was read as `body`, and all owners before `owner` have confirmed that.
     Asking {
         body: Image,
         owner: usize,
     },
-    /// `heal.at` lacked something, or the tombstone had changed.
+    /// The owner `heal.at` lacked a point, or the tombstone had changed.
     Healing {
         body: Image,
         heal: Heal,
@@ -67,7 +68,7 @@ pub(crate) enum Sweep {
     Confirmed {
         body: Image,
     },
-    /// It was `body` right now, under the lock.
+    /// The tombstone was compared under the lock, and equals what was confirmed.
     Compared,
 }
 
@@ -85,13 +86,13 @@ pub(crate) struct Heal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum HealPhase {
-    /// Read at the source, on its way.
+    /// The file was read at the source and is being sent.
     Sent,
-    /// Whole and synced, under no name.
+    /// The new file is complete and synced, but has no name yet.
     Staged,
-    /// The owner's file is locked and was read; these points are about to be written.
+    /// The owner's file is locked and was read; these points will be written.
     Planned { gains: Points },
-    /// In the owner's file, perhaps not on its disk.
+    /// The points are in the owner's file, perhaps not on its disk.
     Written(Outcome),
 }
 
@@ -108,20 +109,20 @@ pub(crate) enum Outcome {
 pub(crate) struct Client {
     pub(crate) phase: ClientPhase,
     pub(crate) round: u8,
-    /// Whether an owner gave up points of it.
+    /// Whether an owner gave up points of the metric.
     pub(crate) gave_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ClientPhase {
-    /// The owners before `owner` have healed from `content`, or from several.
+    /// The owners before `owner` have healed; `is_one` is false if they healed from different contents.
     Healing {
         owner: usize,
         heal: Option<Heal>,
         content: Option<Image>,
         is_one: bool,
     },
-    /// All owners hold this.
+    /// All owners hold `receipt`.
     Deleting {
         receipt: Image,
     },
@@ -132,9 +133,9 @@ pub(crate) enum ClientPhase {
 pub(crate) enum End {
     /// The source is deleted: exit 0.
     Moved,
-    /// There was nothing: exit 0.
+    /// There was no source: exit 0.
     Gone,
-    /// Told, with exit 1; the source stays.
+    /// The client reported a failure, with exit 1; the source stays.
     Reported,
 }
 
@@ -148,32 +149,32 @@ pub(crate) struct Writer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum WriterPhase {
     Idle,
-    /// It has seen the file, and is about to open it.
+    /// It has found the file, and will open it.
     Found,
-    /// It has seen no file, and is about to create it.
+    /// It has found no file, and will create it.
     Absent,
     Open(Handle),
 }
 
-/// Where the inode is that somebody has open.
+/// Where the inode is that a process has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Handle {
     Live(usize),
     Tombstone(usize),
-    /// Unlinked, or replaced.
+    /// It was unlinked or replaced.
     Nowhere,
 }
 
-/// What must not be lost. No process knows it.
+/// The points that must not be lost. No process knows this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ledger {
-    /// Points that were valid at any node.
+    /// The points that were valid at any node.
     pub(crate) owed: Points,
-    /// Those that were at the source of the first move.
+    /// The points that were at the source of the first move.
     pub(crate) at_source: Points,
-    /// Those that so far only this node's carbon has written, and nobody has synced.
+    /// The points that only this node's carbon has written so far, and that were never synced.
     pub(crate) alone: [Points; NODES],
-    /// Those that the operator has given up.
+    /// The points that the operator has given up.
     pub(crate) given_up: Points,
 }
 
@@ -203,7 +204,7 @@ impl State {
         Self { nodes, tombstones, clients, writers, orphan: None, left, ledger }
     }
 
-    /// All heals that are under way.
+    /// All heals in progress.
     pub(crate) fn heals(&self) -> impl Iterator<Item = &Heal> {
         let by_clients = self.clients.iter().filter_map(|client| match &client.phase {
             ClientPhase::Healing { heal, .. } => heal.as_ref(),
@@ -216,12 +217,12 @@ impl State {
         by_clients.chain(by_sweepers).chain(&self.orphan)
     }
 
-    /// Whether somebody holds the lock of this node's file.
+    /// Whether a process holds the lock of this node's file.
     pub(crate) fn is_locked(&self, node: usize) -> bool {
         self.heals().any(|heal| heal.at == node && matches!(heal.phase, HealPhase::Planned { .. }))
     }
 
-    /// The inodes that are known as `before` are known as `after` now.
+    /// Renames the open inodes `before` to `after`.
     pub(crate) fn renamed(&mut self, before: Handle, after: Handle) {
         for writer in &mut self.writers {
             if writer.phase == WriterPhase::Open(before) {
@@ -231,7 +232,7 @@ impl State {
     }
 }
 
-/// A client at its beginning.
+/// The first phase of a client.
 pub(crate) fn begin(owners: Nodes) -> ClientPhase {
     let owner = owners.first_from(0).unwrap_or(0);
     ClientPhase::Healing { owner, heal: None, content: None, is_one: true }

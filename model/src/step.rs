@@ -1,23 +1,23 @@
-//! The steps, by the names that they have in the code.
+//! The steps, named after functions of the code.
 
 use std::fmt;
 
-/// Whose step it is.
+/// Who performs a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A client, or a daemon that works for it.
     Client(usize),
     /// The sweeper of this tombstone.
     Sweeper(usize),
-    /// A daemon that goes on with what a dead client has asked for.
+    /// A daemon that continues the request of a dead client.
     Orphan,
     /// A writer.
     Carbon(usize),
-    /// A node, by itself.
+    /// A node itself.
     Node(usize),
 }
 
-/// What is done.
+/// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub(crate) who: Who,
@@ -26,24 +26,25 @@ pub struct Step {
 }
 
 macro_rules! names {
-    ($($name:ident: $function:literal in $folder:literal, $told:literal;)*) => {
+    ($($name:ident: $function:literal in $folder:literal, $description:literal;)*) => {
         /// A step's name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "what each does is told beside it")]
+        #[expect(missing_docs, reason = "its description is beside it")]
         pub enum Name { $($name),* }
 
         impl Name {
-            /// All of them.
+            /// All names.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The function that does it, and the folder that has it; neither where it is done by something else.
+            /// The function that performs the step, and the folder that contains it; both are empty if it is
+            /// not Bucky's.
             pub fn function(self) -> (&'static str, &'static str) {
                 match self { $(Self::$name => ($function, $folder)),* }
             }
 
-            /// What it does.
-            pub fn told(self) -> &'static str {
-                match self { $(Self::$name => $told),* }
+            /// What the step does.
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$name => $description),* }
             }
         }
     };
@@ -55,14 +56,15 @@ names! {
     SourceGone: "read" in "buckyd/src/store", "finds no file to send";
     // Step 2b, and 3.
     PutDown: "put_down" in "buckyd/src/store", "stages the new file, and syncs it (`sync_staged`)";
-    // Step 2a, in two halves: nobody but the holder of the lock may write between them, but anybody may truncate.
+    // Step 2a, in two halves: between them only the holder of the lock may write, but any process may
+    // truncate.
     FillOpen: "fill_open" in "buckyd/src/store", "locks and reads the file, and plans the fill";
     WriteInPlace: "write_in_place" in "whisper/src", "writes the points that were planned";
     // Step 4.
     PutInPlace: "put_in_place" in "buckyd/src/store", "gives the new file its name";
     PutOrFill: "put_or_fill" in "buckyd/src/store", "finds a file there: fills it instead, locks and reads it";
     Replace: "put_in_place" in "buckyd/src/store", "puts the new file in the place of another";
-    Reshape: "fill_open" in "buckyd/src/store", "makes the file anew with the archives of both; the old one becomes a tombstone";
+    Reshape: "fill_open" in "buckyd/src/store", "writes a new file with the archives of both; the old one becomes a tombstone";
     // Step 5.
     SyncFinal: "sync_final" in "buckyd/src/store", "syncs, and answers";
     Again: "heal" in "bucky/src/transfer", "sees that the owners healed from different contents: again";
@@ -77,11 +79,11 @@ names! {
     AskLacks: "ask" in "buckyd/src/sweeper", "asks the owner: not complete, so sends the tombstone (`heal`)";
     HealChanged: "heal" in "buckyd/src/sweeper", "sees that the tombstone has changed, so sends it";
     // Step 9.
-    BuryOne: "bury_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: the same";
-    BuryChanged: "bury_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: it has changed, and waits";
+    CompareSame: "bury_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: the same";
+    CompareChanged: "bury_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: it has changed, and waits";
     Unlink: "bury_one" in "buckyd/src/store", "unlinks the tombstone";
     // Writers.
-    Looks: "" in "", "looks whether the file is there";
+    Looks: "" in "", "checks whether the file exists";
     Opens: "" in "", "opens the file";
     OpensAndWrites: "" in "", "opens the file, writes its update, and closes it";
     Drops: "" in "", "finds the file gone, and drops its update (its own log says so)";
@@ -90,8 +92,8 @@ names! {
     // What goes wrong.
     Killed: "" in "", "the daemon is killed, and starts again";
     ClientKilled: "" in "", "the client is killed, and run again";
-    ClientKilledOrphan: "" in "", "the client is killed and run again; the daemon goes on with the heal";
-    PowerCut: "" in "", "loses its power, and all that was not synced";
+    ClientKilledOrphan: "" in "", "the client is killed and run again; the daemon continues the heal";
+    PowerCut: "" in "", "loses its power, and everything that was not synced";
 }
 
 impl fmt::Display for Step {
@@ -105,6 +107,6 @@ impl fmt::Display for Step {
         }
         let (function, _) = self.name.function();
         let name = if function.is_empty() { String::new() } else { format!(" `{function}`") };
-        write!(f, ": node {}{name}: {}", self.at, self.name.told())
+        write!(f, ": node {}{name}: {}", self.at, self.name.description())
     }
 }

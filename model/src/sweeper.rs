@@ -1,7 +1,9 @@
-//! The sweeper of a tombstone: `Sweeper::round` of `buckyd/src/sweeper/`, for one metric. Owners are asked one after the other.
+//! The sweeper of a tombstone: `Sweeper::round` of `buckyd/src/sweeper/`, for one metric. It asks the owners
+//! one by one.
 //!
-//! Time is modelled by what it is for. The grace time is over once every writer but the slow ones has closed what it had
-//! open, and created what it was about to create: carbon opens, writes and closes for each update.
+//! Time is modelled by its purpose. The grace time is over when every writer, except the slow ones, has
+//! closed the files that it had open and created the files that it was about to create: carbon opens, writes
+//! and closes for each update.
 
 use crate::file::{Image, Points};
 use crate::heal::{Progress, advance, covered, sync};
@@ -112,13 +114,13 @@ fn send(
         Progress::Answered(Outcome::Unchanged) if heal.content == body => {
             confirmed(&mut state, number, tombstone, body, heal.at);
         }
-        // What had to be created or filled is asked for once more; what was refused waits, and is reported.
+        // If a file was created or filled, the owner is asked again. A refused heal waits, and is reported.
         Progress::Answered(_) => set(&mut state, number, Sweep::Waiting),
     }
     Some((name, heal.at, state))
 }
 
-/// `owner` has confirmed `body`: the next is asked.
+/// `owner` has confirmed `body`; the next owner is asked.
 fn confirmed(state: &mut State, number: usize, tombstone: &Tombstone, body: Image, owner: usize) {
     let sweep = match tombstone.owners.first_from(owner + 1) {
         Some(owner) => Sweep::Asking { body, owner },
@@ -127,7 +129,8 @@ fn confirmed(state: &mut State, number: usize, tombstone: &Tombstone, body: Imag
     set(state, number, sweep);
 }
 
-/// Step 9, under the exclusive lock; a writer that takes no lock may still come between this and the unlink.
+/// Step 9, under the exclusive lock. A writer that takes no lock may still write between this step and the
+/// unlink.
 fn compare(
     scenario: &Scenario,
     state: &State,
@@ -137,12 +140,12 @@ fn compare(
 ) -> Done {
     let compares = scenario.protocol.reads_tombstone_again;
     if compares && tombstone.content != *body {
-        return Some((Name::BuryChanged, tombstone.at, with(state, number, Sweep::Waiting)));
+        return Some((Name::CompareChanged, tombstone.at, with(state, number, Sweep::Waiting)));
     }
-    Some((Name::BuryOne, tombstone.at, with(state, number, Sweep::Compared)))
+    Some((Name::CompareSame, tombstone.at, with(state, number, Sweep::Compared)))
 }
 
-/// Whether the owner's file holds what it is asked for.
+/// Whether the owner's file holds the points that it must confirm.
 fn is_complete(
     scenario: &Scenario,
     tombstone: &Tombstone,
@@ -161,8 +164,8 @@ fn is_complete(
     *body == *live || counts.are_in(held.and(given_up))
 }
 
-/// The old confirmation: the newest of each archive stands for all, a slot without a place is not missed, and one at least
-/// must be there.
+/// The old confirmation: the newest point of each archive stands for all, a slot without a place is not
+/// checked, and at least one point must be held.
 fn holds_sample(
     scenario: &Scenario,
     from: usize,

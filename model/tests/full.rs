@@ -1,6 +1,7 @@
-//! The whole protocol loses nothing, whoever takes part and in whatever order, and it moves everything where it can.
+//! The full protocol loses no point, for any participants and any order of steps, and it moves everything
+//! that it can.
 
-#![expect(clippy::print_stderr, reason = "a test may fail, and tells what it saw")]
+#![expect(clippy::print_stderr, reason = "a test prints what it saw")]
 
 use std::time::Instant;
 
@@ -8,20 +9,20 @@ use bucky_model::{
     Carbon, Explored, Layout, Mishaps, Move, Nodes, Pace, Points, Policy, Scenario, explore,
 };
 
-/// A world with more states is too large for a test that everybody runs.
+/// A model with more states would be too slow for a test that always runs.
 const LIMIT: u32 = 500_000;
 
 const LAYOUTS: [Layout; 4] = [Layout::Both, Layout::Shorter, Layout::CoarseOnly, Layout::FineOnly];
 const POLICIES: [Policy; 4] = [Policy::Keep, Policy::Reshape, Policy::Coarsen, Policy::Drop];
 
-/// What must be possible at the end.
+/// The result that must be reachable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ends {
     Moved,
     Reported,
 }
 
-/// Looks at every state: nothing is lost in any, and the run can end so.
+/// Checks every state: no point is lost in any, and the expected result can be reached.
 fn check(name: &str, scenario: &Scenario, ends: Ends) -> Explored<Scenario> {
     let begun = Instant::now();
     let explored = explore(scenario, LIMIT);
@@ -34,13 +35,15 @@ fn check(name: &str, scenario: &Scenario, ends: Ends) -> Explored<Scenario> {
         explored.way_to_one(|state| state.is_reported()).is_some(),
     );
     match ends {
-        Ends::Moved => assert!(moved, "{name}: never is everything moved"),
-        Ends::Reported => assert!(!moved && reported, "{name}: moved {moved}, told {reported}"),
+        Ends::Moved => assert!(moved, "{name}: not everything can be moved"),
+        Ends::Reported => {
+            assert!(!moved && reported, "{name}: moved {moved}, reported {reported}")
+        }
     }
     explored
 }
 
-/// The source has the old point; a carbon brings the new one.
+/// The source has the old point; a carbon writes the new one.
 fn living() -> Scenario {
     let mut scenario = Scenario::plain();
     scenario.files[0] = Some((Layout::Both, Points::OLD));
@@ -92,10 +95,10 @@ fn carbons_may_write_at_the_source_and_create_at_the_owner() {
             scenario.writers = vec![late, new];
             scenario.mishaps = mishaps(1, 0);
             check(&format!("carbons, {pace:?}, locks: {locks}"), &scenario, Ends::Moved);
-            // They come back, and create what was moved away.
+            // The writers return, and create a file that was moved away.
             scenario.writers = vec![Carbon { creates: Some(Layout::Both), ..late }];
             scenario.mishaps = mishaps(1, 1);
-            check(&format!("a stray again, {pace:?}, locks: {locks}"), &scenario, Ends::Moved);
+            check(&format!("misplaced again, {pace:?}, locks: {locks}"), &scenario, Ends::Moved);
         }
     }
 }
@@ -108,12 +111,12 @@ fn anything_may_be_killed_or_lose_its_power() {
         scenario.mishaps = mishaps(2, 1);
         let name = format!("kills and power cuts, owners {owners:?}");
         check(&name, &scenario, Ends::Moved);
-        // The owner's carbon has the file already, and has synced nothing.
+        // The owner's carbon already has the file, and has synced nothing.
         scenario.files[1] = Some((Layout::Both, Points::NONE));
         scenario.writers = vec![carbon(0), carbon(1)];
         scenario.mishaps = mishaps(1, 1);
         check(&format!("{name}, both written"), &scenario, Ends::Moved);
-        // The owner's carbon empties what was just put in place.
+        // The owner's carbon empties the file that was just put in place.
         scenario.files = [Some((Layout::Both, Points::ALL)), None, None];
         scenario.writers = vec![Carbon { updates: 2, ..creating(1, Layout::Both) }];
         check(&format!("{name}, emptied"), &scenario, Ends::Moved);
@@ -136,7 +139,7 @@ fn two_clients_may_do_the_same_move() {
     check("two clients, power cuts, emptied", &scenario, Ends::Moved);
 }
 
-/// The ring changes between heal and delete: one client still goes by the old ring, another by the new one.
+/// The ring changes between heal and delete: one client still uses the old ring, another the new one.
 #[test]
 fn rings_may_differ() {
     for (source, owner) in [(1, 0), (1, 2), (0, 2)] {
@@ -171,7 +174,7 @@ fn layouts_may_differ_from_the_start_and_be_made_anew() {
             live.writers.push(Carbon { locks: true, pace: Pace::Slow, ..carbon(0) });
             live.mishaps = mishaps(1, 0);
             check(&format!("{name}, both written"), &live, ends);
-            // Carbon makes it so while it moves.
+            // Carbon creates the file with this layout during the move.
             scenario.files[1] = None;
             scenario.writers = vec![creating(1, layout)];
             check(&format!("{policy:?}, created {layout:?}"), &scenario, Ends::Moved);
@@ -200,7 +203,7 @@ fn two_sources_may_have_different_layouts() {
             (scenario.policy, scenario.mishaps) = (policy, mishaps(1, 0));
             scenario.files[2] = Some((layout, Points::ALL));
             scenario.moves.push(Move { source: 2, owners: Nodes::of(&[1]) });
-            // With `keep`, in the order in which the second finds a place for all it has.
+            // With `keep`, in the order in which the second move finds a place for all its points.
             check(&format!("{policy:?}, two sources, {layout:?}"), &scenario, Ends::Moved);
         }
     }

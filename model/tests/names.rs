@@ -1,4 +1,4 @@
-//! The model stands beside the code: what a step is called there is what does it here.
+//! The model accompanies the code: each step is named after the function that performs it.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -22,12 +22,12 @@ fn every_step_has_the_name_of_a_function_that_does_it() {
             is_there,
             "{folder} has no function `{function}` any more: what does \"{}\" now? Change model/src/step.rs, and the \
              model with it where the protocol has changed",
-            name.told()
+            name.description()
         );
     }
 }
 
-/// The texts of all Rust files below `folder`.
+/// The contents of all Rust files below `folder`.
 fn sources(folder: &Path) -> Vec<String> {
     let mut texts = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

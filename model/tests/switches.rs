@@ -1,6 +1,6 @@
-//! With one rule taken out, the checker finds a loss: a model in which nothing can be lost proves nothing.
+//! Without one of the rules, the checker finds a loss. A model that cannot find a loss would prove nothing.
 
-#![expect(clippy::print_stderr, reason = "a test may fail, and tells what it saw")]
+#![expect(clippy::print_stderr, reason = "a test prints what it saw")]
 
 use bucky_model::{
     Carbon, Counterexample, Layout, Mishaps, Move, Nodes, Pace, Points, Policy, Protocol, Scenario,
@@ -13,7 +13,8 @@ fn find(scenario: &Scenario) -> Option<Counterexample> {
     explore(scenario, LIMIT).counterexample()
 }
 
-/// Nothing is lost by all rules, and something without those that `take_out` takes out; the shortest story of it.
+/// Checks that no point is lost with all rules, and returns the shortest story of a loss without the rules
+/// that `take_out` removes.
 #[track_caller]
 fn loss(scenario: &Scenario, take_out: impl Fn(&mut Protocol)) -> Counterexample {
     if let Some(found) = find(scenario) {
@@ -26,7 +27,7 @@ fn loss(scenario: &Scenario, take_out: impl Fn(&mut Protocol)) -> Counterexample
     found
 }
 
-/// The functions of a story's steps, as far as they are Bucky's.
+/// The functions of those steps of a story that are Bucky's.
 fn functions(found: &Counterexample) -> Vec<&str> {
     found.steps.iter().filter_map(|step| step.split('`').nth(1)).collect()
 }
@@ -35,14 +36,14 @@ fn carbon(at: usize) -> Carbon {
     Carbon { at, locks: false, pace: Pace::Carbon, creates: None, updates: 1 }
 }
 
-/// A carbon at the owner that creates the file while it comes.
+/// A carbon at the owner creates the file while it is being moved.
 fn emptying(layout: Layout) -> Scenario {
     let mut scenario = Scenario::plain();
     scenario.writers = vec![Carbon { creates: Some(layout), ..carbon(1) }];
     scenario
 }
 
-/// The source has the old point; a carbon brings the new one.
+/// The source has the old point; a carbon writes the new one.
 fn living(pace: Pace) -> Scenario {
     let mut scenario = Scenario::plain();
     scenario.files[0] = Some((Layout::Both, Points::OLD));
@@ -76,7 +77,8 @@ fn unchanged_is_no_receipt_where_points_have_no_place() {
     }
 }
 
-/// What the table of `docs/internals/safety-steps.md` says: the digest at the delete alone is backed by the second reading.
+/// As in the table of `docs/internals/safety-steps.md`: if only the digest at the delete is missing, the
+/// second reading is enough.
 #[test]
 fn the_digest_at_the_delete_and_the_second_reading_stand_in_for_each_other() {
     let scenario = living(Pace::AtOnce);
@@ -114,7 +116,7 @@ fn a_clock_that_is_ahead_takes_points_for_expired() {
     at_owner.files[1] = Some((Layout::Both, Points::NEW));
     let found = loss(&at_owner, |rules| rules.minds_both_clocks = false);
     assert!(found.wrong.contains("lost: old"), "{found}");
-    // The source asks only for what it takes for valid, and carbon has emptied the file.
+    // The source asks only for points that are valid by its own clock, and carbon has emptied the file.
     let mut at_source = emptying(Layout::Both);
     at_source.ahead = Some(0);
     let found = loss(&at_source, |rules| rules.minds_both_clocks = false);
@@ -140,8 +142,8 @@ fn an_answer_before_the_sync_is_none_after_a_power_cut() {
     assert!(found.steps.last().unwrap().contains("loses its power"), "{found}");
 }
 
-/// The receipt's content was synced, carbon emptied it, and what is there now was filled by a daemon that was killed before
-/// its sync: whole to whoever reads it, and not on the disk.
+/// The receipt's content was synced, and carbon emptied the file. A daemon that was killed before its sync
+/// filled it again: the file reads as complete, but is not on the disk.
 #[test]
 fn a_confirmation_of_what_is_not_on_the_disk_is_none_after_a_power_cut() {
     let mut scenario = emptying(Layout::Both);
@@ -151,7 +153,7 @@ fn a_confirmation_of_what_is_not_on_the_disk_is_none_after_a_power_cut() {
     assert!(found.steps.iter().any(|step| step.contains("`ask`")), "{found}");
 }
 
-/// A file that carbon makes by another schema after the delete was in no plan that the operator has agreed to.
+/// Carbon creates a file with another schema after the delete. It was in no plan that the operator agreed to.
 #[test]
 fn a_tombstone_gives_up_only_what_its_receipt_gave_up() {
     let mut scenario = emptying(Layout::Shorter);
@@ -160,7 +162,7 @@ fn a_tombstone_gives_up_only_what_its_receipt_gave_up() {
         let explored = explore(scenario, LIMIT);
         explored.way_to_one(|state| state.everything_has_moved(scenario) && state.has_given_up())
     };
-    // A file that was there before may be filled by the client itself, which asks first.
+    // The client itself may fill a file that existed before; it asks first.
     scenario.writers[0].updates = 1;
     let asked = given_up_unasked(&scenario);
     scenario.protocol.gives_up_by_receipt = false;
@@ -175,7 +177,8 @@ fn a_tombstone_gives_up_only_what_its_receipt_gave_up() {
     assert!(by_client(asked));
 }
 
-/// What `docs/internals/safety-steps.md` says cannot be kept is in the model, and shows where it is counted.
+/// The losses that `docs/internals/safety-steps.md` documents are in the model, and are reported if they are
+/// counted.
 #[test]
 fn the_documented_exceptions_are_the_only_ones() {
     for locks in [false, true] {
@@ -195,7 +198,7 @@ fn the_documented_exceptions_are_the_only_ones() {
     assert!(functions(&found).is_empty(), "Bucky has no part in it: {found}");
 }
 
-/// Two rings that each call the other's owner a stray: every copy is deleted for the sake of the other.
+/// With two rings that each call the other's owner misplaced, every copy is deleted because the other exists.
 #[test]
 fn clients_of_two_rings_may_send_a_metric_round_in_circles_and_lose_nothing() {
     let mut scenario = Scenario::plain();

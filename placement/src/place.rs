@@ -11,26 +11,26 @@ use crate::series::{HashedSeries, SeriesHash};
 /// Where a metric belongs.
 #[derive(Clone, Debug)]
 pub enum Place<'ring> {
-    /// Wherever it is: each node writes it about itself.
+    /// On every node that has it: each node writes it about itself.
     Local,
-    /// Nobody can tell: its file is named by the hash of a series that is not known.
+    /// Unknown: its file is named by the hash of an unknown series.
     Unplaceable,
     /// On its owners.
     Owned {
-        /// The nodes of the ring, the first copy first.
+        /// The owners, the first copy first.
         owners: Owners<'ring>,
-        /// The series that it was placed by, where its file is named by the hash.
+        /// The series that placed it, if its file is named by the hash.
         series: Option<HashedSeries>,
     },
 }
 
-/// What knows series by their hash.
+/// Looks up series by their hash.
 pub trait KnownSeries {
     /// The series of this hash, if it is known.
     fn series_of(&self, hash: &SeriesHash) -> Option<HashedSeries>;
 }
 
-/// Knows none.
+/// Knows no series.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSeries;
 
@@ -52,7 +52,7 @@ impl<T: KnownSeries + ?Sized> KnownSeries for Arc<T> {
     }
 }
 
-/// Where the metric `name` belongs. Names that begin with one of `local_prefixes` are each node's own.
+/// Where the metric `name` belongs. Names that begin with one of `local_prefixes` are local metrics.
 pub fn place<'ring>(
     ring: &'ring Ring,
     local_prefixes: &[String],
@@ -71,12 +71,12 @@ pub fn place<'ring>(
     }
 }
 
-/// What a relay hashed to place a metric.
+/// What a relay hashes to place a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<'name> {
-    /// The name of the metric, or the series that it is the name of.
+    /// The name of the metric, or the series that is encoded in it.
     Name(Cow<'name, str>),
-    /// The series whose hash its file is named by.
+    /// The series whose hash is the name of the file.
     Hashed(HashedSeries),
 }
 
@@ -90,7 +90,7 @@ impl Key<'_> {
     }
 }
 
-/// What a relay hashed to place the metric `name`; none where that cannot be told.
+/// What a relay hashes to place the metric `name`, or `None` if that is unknown.
 pub fn key<'name>(known: &(impl KnownSeries + ?Sized), name: &'name str) -> Option<Key<'name>> {
     match Series::of(name) {
         Series::Known(series) => Some(Key::Name(series)),
@@ -105,10 +105,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    /// Says what it was told, without a look at the hash of it.
-    struct Told(BTreeMap<SeriesHash, String>);
+    /// Returns the series that the test gave it.
+    struct GivenSeries(BTreeMap<SeriesHash, String>);
 
-    impl KnownSeries for Told {
+    impl KnownSeries for GivenSeries {
         fn series_of(&self, hash: &SeriesHash) -> Option<HashedSeries> {
             HashedSeries::checked(self.0.get(hash)?, hash)
         }
@@ -127,7 +127,7 @@ mod tests {
         .unwrap()
     }
 
-    fn told(place: Place<'_>) -> String {
+    fn placed_at(place: Place<'_>) -> String {
         match place {
             Place::Local => "local".into(),
             Place::Unplaceable => "unplaceable".into(),
@@ -142,7 +142,7 @@ mod tests {
     fn a_name_is_local_owned_or_unplaceable() {
         let ring = ring();
         let local = ["carbon.agents.".to_owned()];
-        let placed = |name: &str| told(place(&ring, &local, &NoSeries, name));
+        let placed = |name: &str| placed_at(place(&ring, &local, &NoSeries, name));
         let of = |series: &str| format!("{:?} None", ring.owners(series).collect::<Vec<_>>());
         assert_eq!(placed("carbon.agents.a.cpu"), "local");
         assert_eq!(placed("carbon.agent.a"), of("carbon.agent.a"));
@@ -151,11 +151,11 @@ mod tests {
         assert_eq!(placed(&hashed), "unplaceable");
         assert_eq!(placed(&hashed["_tagged.".len()..]), of(&hashed["_tagged.".len()..]));
         let ours = ["_tagged.".to_owned()];
-        assert_eq!(told(place(&ring, &ours, &NoSeries, &hashed)), "local");
+        assert_eq!(placed_at(place(&ring, &ours, &NoSeries, &hashed)), "local");
     }
 
     proptest! {
-        /// Known by its hash, a series has the owners of its text; and what was told wrongly places nothing.
+        /// A series that is known by its hash has the owners of its text; a wrong text places nothing.
         #[test]
         fn a_hash_named_file_lies_where_its_series_does_and_a_wrong_text_places_nothing(
             series in "[a-z.]{1,12};[a-z]{1,4}=[a-zA-Z0-9.é ]{0,8}",
@@ -165,14 +165,14 @@ mod tests {
             let ring = ring();
             let hash = SeriesHash::of(&series);
             let name = hash.metric_name();
-            let right = Told(BTreeMap::from([(hash, series.clone())]));
+            let right = GivenSeries(BTreeMap::from([(hash, series.clone())]));
             let owners: Vec<usize> = ring.owners(&series).collect();
             prop_assert_eq!(
-                told(place(&ring, &[], &right, &name)),
+                placed_at(place(&ring, &[], &right, &name)),
                 format!("{owners:?} {:?}", Some(series))
             );
-            let wrong = Told(BTreeMap::from([(hash, wrong)]));
-            prop_assert_eq!(told(place(&ring, &[], &Some(wrong), &name)), "unplaceable");
+            let wrong = GivenSeries(BTreeMap::from([(hash, wrong)]));
+            prop_assert_eq!(placed_at(place(&ring, &[], &Some(wrong), &name)), "unplaceable");
         }
     }
 }

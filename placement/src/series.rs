@@ -1,8 +1,8 @@
 //! Series with tags, and the files that carbon and go-carbon name by their hash.
 //!
-//! Both store `name;tag1=value1;tag2=value2`, with the tags in order, as `_tagged/abc/def/HASH.wsp`: HASH is the SHA-256
-//! of that text in lower-case hexadecimal digits, and the folders are its first six. Source: `TaggedSeries.encode` in
-//! carbon (TAG_HASH_FILENAMES), `FilePath` of go-carbon's `tags` (`hash-filenames`).
+//! Both store `name;tag1=value1;tag2=value2`, with sorted tags, as `_tagged/abc/def/HASH.wsp`. HASH is the
+//! SHA-256 of that text in lower-case hexadecimal digits, and the folders are its first six digits. Source:
+//! `TaggedSeries.encode` in carbon (TAG_HASH_FILENAMES), `FilePath` of go-carbon's `tags` (`hash-filenames`).
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use sha2::{Digest, Sha256};
 
 /// The number of bytes of a hash.
 const LEN: usize = 32;
-/// What the name of a tagged series' file begins with.
+/// The beginning of the name of a tagged series' file.
 const TAGGED_PREFIX: &str = "_tagged.";
 
-/// The SHA-256 of a series: what its file is named by.
+/// The SHA-256 of a series, which is the name of its file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesHash([u8; LEN]);
 
 impl SeriesHash {
-    /// That of `series`.
+    /// The hash of `series`.
     pub fn of(series: &str) -> Self {
         Self::of_bytes(series.as_bytes())
     }
@@ -27,8 +27,8 @@ impl SeriesHash {
         Self(Sha256::digest(series).into())
     }
 
-    /// The one that the metric `name` is named by; none where its last component is anything but 64 lower-case
-    /// hexadecimal digits, or it is no tagged series.
+    /// The hash in the metric's name `name`. `None` if its last component is not 64 lower-case hexadecimal
+    /// digits, or if it is not a tagged series.
     pub fn in_name(name: &str) -> Option<Self> {
         let digits = name.strip_prefix(TAGGED_PREFIX)?.rsplit('.').next()?.as_bytes();
         if digits.len() != 2 * LEN {
@@ -42,7 +42,7 @@ impl SeriesHash {
         Some(Self(hash))
     }
 
-    /// The metric whose file carbon would store the series as: `_tagged.abc.def.HASH`.
+    /// The name of the metric as which carbon would store the series: `_tagged.abc.def.HASH`.
     pub fn metric_name(&self) -> String {
         let digits = self.to_string();
         let (first, second) = (digits.get(..3), digits.get(3..6));
@@ -80,12 +80,12 @@ fn digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// A series whose SHA-256 was found to be the one that a file is named by.
+/// A series whose SHA-256 equals the name of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HashedSeries(String);
 
 impl HashedSeries {
-    /// `text`, if its hash is `hash`. There is no other way to get one: a wrong list can place nothing.
+    /// `text`, if its hash is `hash`. There is no other constructor: a wrong list can place nothing.
     pub fn checked(text: &str, hash: &SeriesHash) -> Option<Self> {
         (SeriesHash::of(text) == *hash).then(|| Self(text.to_owned()))
     }
@@ -96,7 +96,7 @@ impl HashedSeries {
     }
 }
 
-/// Whether `text` is a series with tags, `name;tag=value;tag=value`; if not, why.
+/// Checks that `text` is a series with tags, `name;tag=value;tag=value`. The error is the reason.
 pub(crate) fn check_form(text: &str) -> Result<(), &'static str> {
     let mut parts = text.split(';');
     if parts.next().is_none_or(str::is_empty) {
@@ -116,7 +116,7 @@ pub(crate) fn check_form(text: &str) -> Result<(), &'static str> {
 mod tests {
     use super::*;
 
-    /// The name that carbon 1.1.10's own test has for its series.
+    /// The name is from carbon 1.1.10's own test for this series.
     #[test]
     fn a_file_is_named_by_the_hash_of_its_series() {
         let hash = SeriesHash::of("stats.example.counts;tag1=value1");

@@ -1,10 +1,12 @@
-//! What a lookup costs beside the hash it cannot do without.
+//! The cost of a lookup compared with the hash that it needs.
 //!
-//! `cargo bench -p bucky-ring`. Each figure is for one series of many of the usual length; `hash alone` is the floor.
+//! `cargo bench -p bucky-ring`. Each figure is for one of many series of typical length; `hash alone` is the
+//! lower limit.
 //!
-//! Each is taken in two ways. *After the other*: which series comes next waits for the answer, so that all of a lookup is
-//! seen. *Side by side*: a processor is at the next series while it waits for this one's hash, which is one long chain of
-//! multiplications. Hashes alone overlap well; what follows a hash, and cannot be foretold, keeps the next from beginning.
+//! Each is measured in two ways. *After the other*: the next series depends on the answer, so that the whole
+//! latency of a lookup is measured. *Side by side*: the processor may start the next series while it waits
+//! for this one's hash, which is one long chain of multiplications. Hashes alone overlap well. After a hash,
+//! mispredicted branches delay the next one.
 
 use std::hint::black_box;
 
@@ -14,10 +16,10 @@ use criterion::{
 };
 use md5::{Digest, Md5};
 
-/// A power of two.
+/// The number of series, a power of two.
 const SERIES: usize = 1024;
 
-/// All of 63 bytes.
+/// Series of 63 bytes each.
 fn series() -> Vec<String> {
     let of = |number: usize| {
         let scattered = number.wrapping_mul(0x9e37_79b9) >> 7;
@@ -46,7 +48,7 @@ fn ring(algorithm: Algorithm, relay: Relay, replication_factor: usize) -> Ring {
     Ring::new(spec).expect("a ring")
 }
 
-/// Both ways of asking `answer` about one series after the other.
+/// Measures `answer` in both ways, for one series after the other.
 fn ask(
     group: &mut BenchmarkGroup<'_, WallTime>,
     what: &str,
@@ -56,7 +58,7 @@ fn ask(
     let mut at = 0;
     group.bench_function(format!("{what}, after the other"), |b| {
         b.iter(|| {
-            // Nothing is added; but only here is that known.
+            // This adds 0, which the compiler does not know. So the next series depends on the answer.
             at = (at + 1 + (answer(&series[at]) & black_box(0))) % SERIES;
         })
     });

@@ -1,6 +1,7 @@
-//! The names of the arithmetic: which hash, whose rules where the relays differ, and what of a tagged series counts.
+//! The names of the arithmetic: which hash, which relay's rules, and which part of a tagged series is hashed.
 //!
-//! Only names and which of them go together live here; the arithmetic is in [`crate::ring`] and the modules below it.
+//! This module has only the names and their valid combinations. The arithmetic is in [`crate::ring`] and the
+//! modules that it uses.
 
 use std::{fmt, str::FromStr};
 
@@ -35,7 +36,7 @@ impl Algorithm {
         Self::FastFnv1a,
     ];
 
-    /// The name that `--hash` and the key `Algo` of a ring document have for it.
+    /// The name of the algorithm in `--hash` and in the key `Algo` of a ring document.
     pub fn name(self) -> &'static str {
         match self {
             Self::Carbon => "carbon",
@@ -48,7 +49,7 @@ impl Algorithm {
         }
     }
 
-    /// The relay that is meant where none is named: carbon for what only carbon has, else buckytools.
+    /// The relay that is used if none is named: carbon for rings that only carbon has, otherwise buckytools.
     pub fn default_relay(self) -> Relay {
         match self {
             Self::Carbon | Self::Fnv1a | Self::JumpFnv1a => Relay::Buckytools,
@@ -56,7 +57,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether `relay` has this kind of ring at all.
+    /// Whether `relay` supports this kind of ring.
     pub fn is_known_to(self, relay: Relay) -> bool {
         match self {
             Self::Carbon | Self::Fnv1a => true,
@@ -68,7 +69,7 @@ impl Algorithm {
     }
 }
 
-/// The program whose arithmetic counts where they differ, named as `--relay` names it.
+/// The program whose arithmetic is used if the relays differ, named as in `--relay`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relay {
     /// `buckytools`: the Go tool of that name.
@@ -83,7 +84,7 @@ impl Relay {
     /// Every relay, in the order in which help texts list them.
     pub const ALL: [Self; 3] = [Self::Buckytools, Self::Carbon, Self::CarbonCRelay];
 
-    /// The name that `--relay` and the key `Relay` of a ring document have for it.
+    /// The name of the relay in `--relay` and in the key `Relay` of a ring document.
     pub fn name(self) -> &'static str {
         match self {
             Self::Buckytools => "buckytools",
@@ -92,7 +93,7 @@ impl Relay {
         }
     }
 
-    /// What of a tagged series this relay hashes unless it was told otherwise.
+    /// Which part of a tagged series this relay hashes by default.
     pub fn default_tagged_names(self) -> TaggedNames {
         match self {
             Self::Buckytools | Self::Carbon => TaggedNames::Whole,
@@ -101,12 +102,13 @@ impl Relay {
     }
 }
 
-/// What of a tagged series (`name;tag=value;…`) is hashed, named as `--tagged-names` names it.
+/// Which part of a tagged series (`name;tag=value;…`) is hashed, named as in `--tagged-names`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaggedNames {
-    /// `whole`: name and tags, as they stand.
+    /// `whole`: name and tags, unchanged.
     Whole,
-    /// `before-semicolon`: only what is before the first `;`, so that all series of a name lie together.
+    /// `before-semicolon`: only the part before the first `;`, so that all series of a name have the same
+    /// owners.
     BeforeSemicolon,
 }
 
@@ -114,7 +116,7 @@ impl TaggedNames {
     /// Both ways, in the order in which help texts list them.
     pub const ALL: [Self; 2] = [Self::Whole, Self::BeforeSemicolon];
 
-    /// The name that `--tagged-names` and the key `TaggedNames` of a ring document have for it.
+    /// The name of the choice in `--tagged-names` and in the key `TaggedNames` of a ring document.
     pub fn name(self) -> &'static str {
         match self {
             Self::Whole => "whole",
@@ -134,10 +136,10 @@ impl TaggedNames {
     }
 }
 
-/// The relay and the treatment of tags that are meant where a command line or a document names only some of them.
+/// The relay and the treatment of tags, with defaults for what a command line or a document does not name.
 ///
 /// # Errors
-/// [`UnknownToRelay`] where the relay named has no such ring.
+/// [`UnknownToRelay`] if the relay does not support this kind of ring.
 pub fn resolve(
     algorithm: Algorithm,
     relay: Option<Relay>,
@@ -150,7 +152,7 @@ pub fn resolve(
     Ok((relay, tagged_names.unwrap_or_else(|| relay.default_tagged_names())))
 }
 
-/// A relay was named together with a kind of ring that it does not have.
+/// A relay was named with a kind of ring that it does not support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "relay {relay} has no {algorithm} ring; use {algorithm} with relay {}",
@@ -159,7 +161,7 @@ pub fn resolve(
 pub struct UnknownToRelay {
     /// The kind of ring asked for.
     pub algorithm: Algorithm,
-    /// The relay that does not have it.
+    /// The relay that does not support it.
     pub relay: Relay,
 }
 
@@ -168,7 +170,7 @@ fn relays_with(algorithm: Algorithm) -> String {
     relays.map(Relay::name).collect::<Vec<_>>().join(" or ")
 }
 
-/// A name that is none of those there are.
+/// A name that is not one of the known names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {kind}: {found:?} ({known})")]
 pub struct UnknownName {
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_those_there_are() {
+    fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "fnv".parse::<Algorithm>().expect_err("no such hash");
         assert_eq!(
             error.to_string(),
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_carbon_has_implies_carbon() {
+    fn a_ring_that_only_carbon_has_implies_carbon() {
         use {Algorithm::*, TaggedNames::*};
         assert_eq!(resolve(Carbon, None, None), Ok((Relay::Buckytools, Whole)));
         assert_eq!(resolve(FastMmh3, None, None), Ok((Relay::Carbon, Whole)));

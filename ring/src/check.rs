@@ -1,7 +1,7 @@
 //! Which specs are refused, and why.
 //!
-//! A ring that would place metrics otherwise than the relay does, or that the relay itself would not start with, is
-//! worse than none: what it calls misplaced gets moved.
+//! A ring that places metrics differently from the relay, or that the relay itself would refuse, is worse
+//! than no ring: the metrics that it calls misplaced would be moved.
 
 use std::collections::HashMap;
 
@@ -11,19 +11,19 @@ use crate::{
     resolve,
 };
 
-/// Most nodes of a ring. A guard against documents from elsewhere: 400,000 entries are built at once.
+/// The most nodes of a ring. It limits documents from outside: 400,000 entries are built at once.
 pub(crate) const MAX_NODES: usize = 4096;
 
-/// Highest replication factor, for the same reason: it multiplies the memory of a ring.
+/// The highest replication factor, for the same reason: it multiplies the memory of a ring.
 pub(crate) const MAX_COPIES: usize = 64;
 
-/// Longest text of a node's entry that carbon-c-relay does not cut off.
+/// The longest text of a node's entry that carbon-c-relay does not cut off.
 const MAX_C_RELAY_TEXT: usize = 255;
 
 /// Why a ring cannot be built. Positions of nodes count from 1, in the order of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
-    /// A ring of nothing.
+    /// The ring has no nodes.
     #[error("the ring has no nodes; name at least one")]
     NoNodes,
     /// More nodes than any cluster has.
@@ -35,15 +35,15 @@ pub enum RingError {
     /// More copies than any cluster keeps.
     #[error("the replication factor is {0}, the limit is {MAX_COPIES}")]
     TooManyCopies(usize),
-    /// The relay has no such ring.
+    /// The relay does not support this kind of ring.
     #[error(transparent)]
     UnknownToRelay(#[from] UnknownToRelay),
-    /// Diverse replicas are carbon's alone.
+    /// Only carbon supports diverse replicas.
     #[error(
         "relay {0} does not place copies on diverse hosts, only carbon does; choose relay carbon or leave it out"
     )]
     NoDiverseReplicas(Relay),
-    /// buckytools' own list of copies on a jump ring cannot be had: it breaks off.
+    /// buckytools' own list of copies on a jump ring is incomplete, so it cannot be computed.
     #[error(
         "relay buckytools has no second copy on a jump_fnv1a ring, but the replication factor is {0}; use \
          relay carbon-c-relay"
@@ -52,38 +52,39 @@ pub enum RingError {
     /// A node that is configured twice.
     #[error("node {first} and node {second} are both {node}; leave one out")]
     Duplicate {
-        /// Place of the first.
+        /// The position of the first.
         first: usize,
-        /// Place of the other.
+        /// The position of the second.
         second: usize,
         /// The node.
         node: Node,
     },
-    /// Two nodes that the relay itself takes for one, or refuses to know side by side.
+    /// The relay itself cannot distinguish the two nodes, or refuses to have both.
     #[error(
         "{relay} cannot distinguish node {first} ({first_node}) from node {second} ({second_node}): {reason}"
     )]
     SameToRelay {
         /// The relay.
         relay: Relay,
-        /// Place of the first.
+        /// The position of the first.
         first: usize,
         /// The first.
         first_node: Box<Node>,
-        /// Place of the other.
+        /// The position of the second.
         second: usize,
         /// The other.
         second_node: Box<Node>,
-        /// What the relay goes by, and the way out.
+        /// How the relay identifies nodes, and how to fix the ring.
         reason: &'static str,
     },
-    /// carbon hashes the instance as Python writes a string: some characters as they are, others as escapes.
+    /// carbon hashes the instance in Python's notation, which shows some characters unchanged and others as
+    /// escapes.
     #[error(
         "the instance of node {position} ({node}) contains {found:?}, which carbon hashes differently \
          depending on its Python version; use letters and digits"
     )]
     UnsureText {
-        /// The node's place.
+        /// The node's position.
         position: usize,
         /// The node.
         node: Node,
@@ -95,7 +96,7 @@ pub enum RingError {
         "node {position} ({node}) is too long for carbon-c-relay, which hashes at most {MAX_C_RELAY_TEXT} bytes"
     )]
     CutOff {
-        /// The node's place.
+        /// The node's position.
         position: usize,
         /// The node.
         node: Node,
@@ -105,38 +106,38 @@ pub enum RingError {
         "the replication factor is {replication_factor}, but the ring has only {nodes} node(s)"
     )]
     TooFewNodes {
-        /// Copies asked for.
+        /// The number of copies requested.
         replication_factor: usize,
-        /// Nodes there are.
+        /// The number of nodes.
         nodes: usize,
     },
-    /// More copies than hosts, and each must lie on its own.
+    /// More copies than hosts, with each copy on its own host.
     #[error(
         "the replication factor is {replication_factor} with diverse replicas, but the nodes are on only \
          {hosts} host(s)"
     )]
     TooFewHosts {
-        /// Copies asked for.
+        /// The number of copies requested.
         replication_factor: usize,
-        /// Hosts there are.
+        /// The number of hosts.
         hosts: usize,
     },
-    /// Collisions cost so many nodes all of their entries that the copies asked for cannot be had.
+    /// Collisions leave so few nodes with entries that there are too few for the requested copies.
     #[error(
         "the replication factor is {replication_factor}, but only {nodes} node(s) are left on the ring: the others \
          lose every entry to a node that {relay} puts on the same positions"
     )]
     TooFewReachable {
-        /// Copies asked for.
+        /// The number of copies requested.
         replication_factor: usize,
-        /// Nodes with an entry of their own.
+        /// The number of nodes with an entry of their own.
         nodes: usize,
         /// The relay.
         relay: Relay,
     },
 }
 
-/// Everything that can be said of a spec without building its ring. A shortage of nodes is left to [`shortage`].
+/// Checks everything about a spec that does not need its ring. [`shortage`] handles a shortage of nodes.
 pub(crate) fn check(spec: &RingSpec) -> Result<(), RingError> {
     resolve(spec.algorithm, Some(spec.relay), Some(spec.tagged_names))?;
     match spec.nodes.len() {
@@ -163,7 +164,8 @@ pub(crate) fn check(spec: &RingSpec) -> Result<(), RingError> {
     check_texts(spec)
 }
 
-/// Why `reachable` nodes (hosts, with diverse replicas) are too few for `spec`, of which there are `kinds` in all.
+/// Why `reachable` nodes (hosts, with diverse replicas) are too few for `spec`, which has `kinds` of them in
+/// total.
 pub(crate) fn shortage(spec: &RingSpec, kinds: usize, reachable: usize) -> RingError {
     let replication_factor = spec.replication_factor;
     if kinds >= replication_factor {
@@ -187,14 +189,14 @@ fn check_all_differ(spec: &RingSpec) -> Result<(), RingError> {
             RingError::Duplicate { first, second, node: *first_node }
         } else {
             let (relay, second_node) = (spec.relay, Box::new(node.clone()));
-            let reason = what_tells_apart(relay);
+            let reason = identity_rule(relay);
             RingError::SameToRelay { relay, first, first_node, second, second_node, reason }
         });
     }
     Ok(())
 }
 
-/// What a relay knows a node by.
+/// The parts of a node by which a relay identifies it.
 type Identity<'node> = (&'node str, u16, Option<&'node str>);
 
 fn identity(node: &Node, relay: Relay) -> Identity<'_> {
@@ -205,7 +207,7 @@ fn identity(node: &Node, relay: Relay) -> Identity<'_> {
     }
 }
 
-fn what_tells_apart(relay: Relay) -> &'static str {
+fn identity_rule(relay: Relay) -> &'static str {
     match relay {
         Relay::Carbon => {
             "it identifies nodes by host and instance; give each node its own instance"
@@ -221,7 +223,7 @@ fn check_texts(spec: &RingSpec) -> Result<(), RingError> {
     for (index, node) in spec.nodes.iter().enumerate() {
         let (position, instance) = (index + 1, node.instance().unwrap_or_default());
         match (spec.relay, spec.algorithm) {
-            // fnv1a hashes the instance itself, not Python's way to write it.
+            // fnv1a hashes the instance itself, not Python's notation of it.
             (Relay::Carbon, Algorithm::Fnv1a) | (_, Algorithm::JumpFnv1a) => {}
             (Relay::Carbon, _) => {
                 let unsure = |c: &char| !c.is_ascii() && !c.is_alphanumeric();
@@ -230,7 +232,7 @@ fn check_texts(spec: &RingSpec) -> Result<(), RingError> {
                 }
             }
             (Relay::CarbonCRelay, _) => {
-                // At least the length of the longest text that any of its rings hashes of a node.
+                // At least the length of the longest text that any of its rings hashes for a node.
                 if tuple_text(node, spec.relay).len() + ":65535:99".len() > MAX_C_RELAY_TEXT {
                     return Err(RingError::CutOff { position, node: node.clone() });
                 }

@@ -1,8 +1,8 @@
 //! The ring document: a ring as `GET /hashring` serves it and as `--ring FILE` reads it.
 //!
-//! The first four keys are the Go tool's, byte for byte; `Relay`, `Diverse` and `TaggedNames` are ours and may be
-//! absent. Keys are read in any letter case, as Go reads them, and unknown ones are passed over. A document holds what
-//! was written, right or wrong; [`RingDocument::to_spec`] says what is wrong with it.
+//! The first four keys are the Go tool's, byte for byte; `Relay`, `Diverse` and `TaggedNames` are ours and
+//! optional. Keys are read in any letter case, as in Go, and unknown keys are ignored. A document holds what
+//! was written, valid or not; [`RingDocument::to_spec`] checks it.
 
 use std::{fmt, marker::PhantomData};
 
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RingDocument {
-    /// What the node that serves the document calls itself; no part of the ring.
+    /// The name of the node that serves the document; not part of the ring.
     pub name: String,
     /// The nodes in the order of the configuration.
     pub nodes: Vec<NodeDocument>,
@@ -30,7 +30,7 @@ pub struct RingDocument {
     /// The name of the [`Relay`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
-    /// Whether copies lie on as many hosts; absent: no.
+    /// Whether the copies of a metric are on different hosts; `None` means no.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diverse: Option<bool>,
     /// The name of the [`TaggedNames`].
@@ -44,14 +44,14 @@ pub struct RingDocument {
 pub struct NodeDocument {
     /// The host; IPv6 without brackets.
     pub server: String,
-    /// The port; 0 is none.
+    /// The port; 0 means no port.
     pub port: i64,
-    /// The instance; empty is none.
+    /// The instance; empty means no instance.
     pub instance: String,
 }
 
 impl RingDocument {
-    /// The document of `spec`, with all optional keys, served by the node that calls itself `name`.
+    /// The document of `spec`, with all optional keys, served by the node with the name `name`.
     pub fn from_spec(name: &str, spec: &RingSpec) -> Self {
         let nodes = spec.nodes.iter().map(|node| NodeDocument {
             server: node.host().to_owned(),
@@ -69,7 +69,7 @@ impl RingDocument {
         }
     }
 
-    /// The ring that the document describes. Where it names no relay, [`resolve`] says which is meant.
+    /// The ring that the document describes. If it names no relay, [`resolve`] chooses one.
     ///
     /// # Errors
     /// [`RingDocumentError`] names the key and what was found there.
@@ -97,19 +97,21 @@ impl RingDocument {
     /// A document from its JSON.
     ///
     /// # Errors
-    /// Where it is no JSON, lacks one of `Nodes`, `Algo` and `Replicas`, has a key twice, or a value of another type.
+    /// If it is not JSON, lacks one of `Nodes`, `Algo` and `Replicas`, has a key twice, or a value of another
+    /// type.
     pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(json)
     }
 
-    /// The bytes that `GET /hashring` answers: keys in this order, no spaces, no final newline, and `<`, `>`, `&`,
-    /// U+2028 and U+2029 escaped as Go escapes them. All other text stands as it is.
+    /// The body of `GET /hashring`: keys in this order, no spaces, no final newline, and `<`, `>`, `&`,
+    /// U+2028 and U+2029 escaped as Go escapes them. All other text is unchanged.
     pub fn to_json(&self) -> String {
         let plain =
             serde_json::to_string(self).expect("strings, numbers and lists always serialize");
         let mut json = String::with_capacity(plain.len());
         for c in plain.chars() {
-            // These occur only within strings: the rest of the JSON is punctuation, digits and key names.
+            // These characters are only inside strings: the rest of the JSON is punctuation, digits and key
+            // names.
             match c {
                 '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
                     json.push_str(&format!("\\u{:04x}", u32::from(c)));
@@ -136,35 +138,35 @@ impl NodeDocument {
 /// What is wrong with a ring document. Positions of nodes count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RingDocumentError {
-    /// The kind of ring is not known.
+    /// The kind of ring is unknown.
     #[error("the ring document's Algo cannot be used")]
     Algo(#[source] UnknownName),
-    /// The relay is not known.
+    /// The relay is unknown.
     #[error("the ring document's Relay cannot be used")]
     Relay(#[source] UnknownName),
-    /// The way to hash tagged names is not known.
+    /// The way to hash tagged names is unknown.
     #[error("the ring document's TaggedNames cannot be used")]
     TaggedNames(#[source] UnknownName),
-    /// The relay has no ring of that kind.
+    /// The relay does not support this kind of ring.
     #[error("the ring document's Algo and Relay do not match")]
     UnknownToRelay(#[from] UnknownToRelay),
-    /// Not at least one copy.
+    /// The replication factor is less than 1.
     #[error("the ring document's Replicas is {0}; a metric has at least 1 copy")]
     Replicas(i64),
-    /// A port that is none.
+    /// The port is not valid.
     #[error("node {position} of the ring document ({server:?}): Port {found} is not in 0..=65535")]
     Port {
-        /// The node's place.
+        /// The node's position.
         position: usize,
         /// Its host.
         server: String,
         /// The number found.
         found: i64,
     },
-    /// A host or an instance that is none.
+    /// The host or the instance is not valid.
     #[error("node {position} of the ring document cannot be used")]
     Node {
-        /// The node's place.
+        /// The node's position.
         position: usize,
         /// What is wrong with it.
         source: NodeError,
@@ -249,8 +251,8 @@ impl<'de> Visitor<'de> for Keys<NodeDocument> {
     }
 }
 
-/// The value of a key, `null` being the same as an absent key. Twice the same key, in whatever letter case, has no
-/// meaning that two readers would agree on.
+/// The value of a key; `null` counts as an absent key. A key that occurs twice, in any letter case, is
+/// refused, because readers would disagree on its meaning.
 fn read_once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
     value: &mut Option<Option<T>>,
     key: &'static str,
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_in_any_letter_case_and_unknown_ones_passed_over() {
+    fn keys_are_read_in_any_letter_case_and_unknown_ones_ignored() {
         let json = r#"{"name":"n","NODES":[{"server":"a","PORT":1,"instance":null,"Weight":[1]}],
             "aLgo":"fnv1a","replicas":2,"relay":"carbon-c-relay","diverse":null,"taggednames":"whole","X":{"Y":1}}"#;
         let document = read(json);
@@ -330,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_document_lacks_or_has_twice_is_named() {
+    fn missing_and_duplicate_keys_are_named() {
         let cases = [
             (r#"{"Name":"a","Nodes":[],"Algo":"carbon"}"#, "missing field `Replicas`"),
             (r#"{"Name":"a","Nodes":[],"Replicas":1}"#, "missing field `Algo`"),
@@ -349,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_document_says_wrongly_is_named() {
+    fn invalid_values_of_a_document_are_named() {
         let cases = [
             (r#""carbon""#, r#""ketama""#, "Algo cannot be used: not a valid hash: \"ketama\""),
             (r#":1}"#, r#":0}"#, "Replicas is 0"),

@@ -1,8 +1,8 @@
-//! The entries of a ring: what of a node is hashed, and what becomes of entries that collide.
+//! The entries of a ring: which text of a node is hashed, and what happens to entries that collide.
 //!
-//! Each node has 100 entries. Where two of them lie on one position the relays disagree; here an owner is decided, so
-//! each rule cites what it follows. The rules in full are in `docs/rings.md`, sections "What is hashed of a node" and
-//! "Two entries on one position".
+//! Each node has 100 entries. If two of them have the same position, the relays disagree; the result decides
+//! an owner, so each rule cites its source. `docs/rings.md` has the full rules, in the sections "What is
+//! hashed of a node" and "Two entries on one position".
 
 use std::collections::HashMap;
 
@@ -11,22 +11,22 @@ use crate::{
     hash::{Key, PositionHash},
 };
 
-/// Entries a node has on a ring, in all relays (carbon's `replica_count`).
+/// The number of entries of a node on a ring, in all relays (carbon's `replica_count`).
 pub(crate) const REPLICA_COUNT: usize = 100;
 
-/// The port that carbon-c-relay takes where none is configured.
+/// The port that carbon-c-relay uses if none is configured.
 pub(crate) const C_RELAY_DEFAULT_PORT: u16 = 2003;
 
-/// A place on the ring.
+/// An entry of a node on the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Where it lies. carbon moves entries beyond the last position that a key can have.
+    /// Its position. carbon may move entries beyond the last position that a key can have.
     pub(crate) position: i64,
-    /// Whose it is: index into the spec's nodes.
+    /// Its node, as an index into the spec's nodes.
     pub(crate) node: u32,
 }
 
-/// The entries of all nodes in the order in which a walk meets them; lost ones are left out.
+/// The entries of all nodes in the order of a walk; lost entries are left out.
 pub(crate) fn entries(spec: &RingSpec, hash: PositionHash) -> Vec<Entry> {
     let mut entries = Vec::with_capacity(spec.nodes.len() * REPLICA_COUNT);
     for (index, node) in (0_u32..).zip(&spec.nodes) {
@@ -51,7 +51,7 @@ fn entry_texts(spec: &RingSpec, node: &Node) -> impl Iterator<Item = String> {
         .map(move |k| if folded { format!("{k}-{text}") } else { format!("{text}:{k}") })
 }
 
-/// `('HOST', 'INSTANCE')`, which is how Python writes the pair; the other two imitate it for plain text.
+/// `('HOST', 'INSTANCE')`, Python's notation of the pair; the other two relays imitate it for plain text.
 pub(crate) fn tuple_text(node: &Node, relay: Relay) -> String {
     let instance = match (node.instance(), relay) {
         (None, _) => "None".to_owned(),
@@ -61,7 +61,7 @@ pub(crate) fn tuple_text(node: &Node, relay: Relay) -> String {
     format!("('{}', {instance})", node.host())
 }
 
-/// The instance alone; without one, what the relay takes for it.
+/// The instance alone, or what the relay uses instead of a missing one.
 fn fnv1a_text(node: &Node, relay: Relay) -> String {
     match (node.instance(), relay) {
         (Some(instance), _) => instance.to_owned(),
@@ -76,7 +76,7 @@ pub(crate) fn port_in_c_relay(node: &Node) -> u16 {
     if node.port() == 0 { C_RELAY_DEFAULT_PORT } else { node.port() }
 }
 
-/// `text` as Python writes a string; for printable text without white space, which is all that a ring of carbon's takes.
+/// `text` in Python's notation, for printable text without white space: a ring of carbon's accepts no other.
 fn python_repr(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut written = String::from(quote);
@@ -90,10 +90,10 @@ fn python_repr(text: &str) -> String {
     written
 }
 
-/// carbon: a later entry moves up by one until its position is free. Nodes come in the order of the configuration,
-/// entries from 0 to 99. There is no end to stop at: entries may come to lie beyond 65535.
+/// carbon: a later entry moves up by one until its position is free. Nodes are in the order of the
+/// configuration, entries from 0 to 99. There is no upper limit: an entry may get a position beyond 65535.
 fn move_up(entries: &mut [Entry]) {
-    // For each taken position one that is not below the first free one above it.
+    // For each taken position, a position that is not above the first free one.
     let mut above: HashMap<i64, i64> = HashMap::with_capacity(entries.len());
     for entry in entries.iter_mut() {
         let wanted = entry.position;
@@ -111,8 +111,9 @@ fn move_up(entries: &mut [Entry]) {
     entries.sort_unstable_by_key(|entry| entry.position);
 }
 
-/// carbon-c-relay: the first on a position keeps it, the others lose that entry. First is the smaller host, then
-/// (`carbon_ch`) the smaller instance, none last, or (`fnv1a_ch`) the smaller port.
+/// carbon-c-relay: the first entry on a position keeps it, the others are lost. The first is the one with the
+/// smaller host, then (`carbon_ch`) the smaller instance, with no instance last, or (`fnv1a_ch`) the smaller
+/// port.
 fn keep_first_in_c_relay(entries: &mut Vec<Entry>, spec: &RingSpec) {
     let node_of = |entry: &Entry| &spec.nodes[entry.node as usize];
     if spec.algorithm == Algorithm::Fnv1a {
@@ -128,7 +129,7 @@ fn keep_first_in_c_relay(entries: &mut Vec<Entry>, spec: &RingSpec) {
     entries.dedup_by_key(|entry| entry.position);
 }
 
-/// buckytools: all stay, the smaller host first, then the smaller instance, none being the empty string.
+/// buckytools: all entries stay, ordered by host, then by instance; no instance is the empty string.
 fn keep_all_in_order(entries: &mut [Entry], spec: &RingSpec) {
     let rank = |entry: &Entry| {
         let node = &spec.nodes[entry.node as usize];

@@ -6,22 +6,22 @@ use crate::{
     hash::{Bytes, Key, PositionHash},
 };
 
-/// Positions that a key can have on a 16-bit ring.
+/// The number of positions that a key can have on a 16-bit ring.
 const POSITIONS_16: usize = 1 << 16;
 
-/// Finds the place of a key on a circle of nodes.
+/// Finds the place of a key on a circle of nodes. A place is an index.
 #[derive(Clone, Debug)]
 pub(crate) enum Finder {
     /// 16-bit rings: each position that a key can have is a place.
     Position { hash: PositionHash },
-    /// 32-bit rings: the position of each place, rising.
+    /// 32-bit rings: the positions of the places, ascending.
     Search { hash: PositionHash, positions: Vec<i64> },
     /// carbon's fast-hashing router: hash modulo the number of places.
     Modulo { hash: PositionHash, places: i32 },
 }
 
 impl Finder {
-    /// The place of `key`, below the number of places.
+    /// The place of `key`, less than the number of places.
     #[inline]
     pub(crate) fn place(&self, key: Key<'_>) -> usize {
         match self {
@@ -37,7 +37,7 @@ impl Finder {
         }
     }
 
-    /// The place of a key that lies at `position`; none for anything but a 16-bit ring.
+    /// The place of a key at `position`; `None` unless it is a 16-bit ring.
     pub(crate) fn place_at(&self, position: u16) -> Option<usize> {
         match self {
             Self::Position { .. } => Some(usize::from(position)),
@@ -45,7 +45,7 @@ impl Finder {
         }
     }
 
-    /// For each place the share of all keys that fall on it: exact on rings, equal parts for [`Finder::Modulo`].
+    /// For each place, its share of all keys: exact on rings, equal parts for [`Finder::Modulo`].
     pub(crate) fn shares(&self) -> Vec<f64> {
         match self {
             Self::Position { .. } => vec![1.0 / 65_536.0; POSITIONS_16],
@@ -60,11 +60,11 @@ pub(crate) struct Circle {
     pub(crate) finder: Finder,
     /// The nodes in walk order.
     pub(crate) nodes: Vec<u32>,
-    /// Where the walk begins for each of the finder's places, if it is not where its number says.
+    /// Where the walk begins for each of the finder's places, unless it begins at the place itself.
     pub(crate) begins: Option<Vec<u32>>,
 }
 
-/// The circle of nodes of `spec`, which has at least one node and is no jump ring.
+/// The circle of nodes of `spec`, which has at least one node and is not a jump ring.
 pub(crate) fn circle(spec: &RingSpec) -> Circle {
     let hash = position_hash(spec);
     if matches!(spec.algorithm, Algorithm::FastMmh3 | Algorithm::FastCarbon | Algorithm::FastFnv1a)
@@ -93,7 +93,7 @@ pub(crate) fn circle(spec: &RingSpec) -> Circle {
 
 /// carbon's fast-hashing router: the nodes sorted by the hashes of their texts, each with its hash.
 ///
-/// Nodes of equal hash stand in the order of the configuration here; carbon has no defined order for them.
+/// Nodes with equal hashes keep the order of the configuration here; carbon has no defined order for them.
 pub(crate) fn fast_order(spec: &RingSpec) -> Vec<(i32, u32)> {
     let hash = position_hash(spec);
     let hash_of = |node| hash.position(Key::whole(&tuple_text(node, spec.relay)));
@@ -120,7 +120,7 @@ fn position_hash(spec: &RingSpec) -> PositionHash {
     }
 }
 
-/// The first entry at or after `position`; beyond the last it goes round to the first.
+/// The first entry at or after `position`; after the last entry, the first one again.
 fn first_at_or_after(positions: &[i64], position: i64) -> usize {
     let place = positions.partition_point(|entry| *entry < position);
     if place == positions.len() { 0 } else { place }

@@ -1,7 +1,7 @@
-//! The hash functions, and where a text lies on a ring.
+//! The hash functions, and the position of a text on a ring.
 //!
-//! MD5 comes from its crate. FNV-1a and murmur3 are a few lines each, and FNV is needed in the form that
-//! carbon-c-relay has on x86-64, with signed bytes, which no crate offers.
+//! MD5 comes from its crate. FNV-1a and murmur3 take only a few lines each. FNV is also needed in the form of
+//! carbon-c-relay on x86-64, with signed bytes, which no crate offers.
 
 use md5::{Digest, Md5};
 
@@ -10,13 +10,13 @@ use crate::TaggedNames;
 /// How a byte enters FNV-1a.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bytes {
-    /// As 0..=255, as FNV has it.
+    /// As 0..=255, as FNV defines it.
     Unsigned,
-    /// As C's `char` on x86-64: from 0x80 on widened with ones before the xor.
+    /// As C's `char` on x86-64: bytes from 0x80 on are sign-extended before the xor.
     Signed,
 }
 
-/// A series, and what of it is hashed.
+/// A series, and which part of it is hashed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key<'a> {
     pub(crate) series: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// All of `text`.
+    /// A key that hashes all of `text`.
     pub(crate) fn whole(text: &'a str) -> Self {
         Self { series: text, tagged_names: TaggedNames::Whole }
     }
@@ -33,8 +33,9 @@ impl<'a> Key<'a> {
         self.tagged_names.hashed_part(self.series).as_bytes()
     }
 
-    /// Takes `step` from `start` with every byte of [`Self::text`]. The end is found on the way, by eight bytes: a pass of
-    /// its own, or a question at every byte, would cost a quarter of an FNV.
+    /// Folds every byte of [`Self::text`] with `step`, beginning with `start`. Finds the end in the same
+    /// pass, eight bytes at a time: a separate pass, or a check at every byte, would cost a quarter of an
+    /// FNV.
     #[inline]
     fn fold<T>(self, start: T, step: impl Fn(T, u8) -> T) -> T {
         let cut = self.tagged_names == TaggedNames::BeforeSemicolon;
@@ -51,7 +52,7 @@ impl<'a> Key<'a> {
             }
             taken = eight.iter().fold(taken, |taken, byte| step(taken, *byte));
         }
-        // Those before the rest have none, so that the last eight tell of the rest.
+        // The full chunks have no semicolon, so the last eight bytes show whether the rest has one.
         let may_end_earlier =
             cut && bytes.last_chunk::<8>().is_none_or(|last| has_semicolon(*last));
         if may_end_earlier {
@@ -61,15 +62,15 @@ impl<'a> Key<'a> {
     }
 }
 
-/// Whether a byte of `eight` is a semicolon. The subtraction sets the top bit of a byte, where it was not set, if the byte
-/// is 0 or one below it is.
+/// Whether a byte of `eight` is a semicolon. The subtraction sets the top bit of a byte that had it clear, if
+/// the byte is 0 or a lower byte is 0.
 fn has_semicolon(eight: [u8; 8]) -> bool {
     let zero_where_it_is = u64::from_ne_bytes(eight) ^ u64::from_ne_bytes([b';'; 8]);
     let borrowed = zero_where_it_is.wrapping_sub(u64::from_ne_bytes([1; 8]));
     borrowed & !zero_where_it_is & u64::from_ne_bytes([0x80; 8]) != 0
 }
 
-/// What a ring hashes with, and so where on it a text lies.
+/// The hash of a ring, which gives the position of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PositionHash {
     /// `carbon_ch`: the first two bytes of the MD5, big-endian; 0..=65535.
@@ -110,7 +111,7 @@ fn fnv1a_position(key: Key<'_>, bytes: Bytes) -> u16 {
 fn fnv1a_32(key: Key<'_>, bytes: Bytes) -> u32 {
     const BASIS: u32 = 0x811c_9dc5;
     let step = |hash: u32, widened: u32| (hash ^ widened).wrapping_mul(0x0100_0193);
-    // A loop for each, so that none asks at every byte.
+    // A loop for each, so that neither checks the kind at every byte.
     match bytes {
         Bytes::Unsigned => key.fold(BASIS, |hash, byte| step(hash, u32::from(byte))),
         Bytes::Signed => {
@@ -214,7 +215,7 @@ mod tests {
     }
 
     proptest! {
-        /// Semicolons, their neighbours, and what differs from them in the top bit only (0xbb, in "»").
+        /// Semicolons, their neighbours, and bytes that differ only in the top bit (0xbb, in "»").
         #[test]
         fn a_cut_key_hashes_as_what_is_before_the_semicolon(series in "[;:<a»\\x00]{0,40}") {
             let cut = Key { series: &series, tagged_names: TaggedNames::BeforeSemicolon };

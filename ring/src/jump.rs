@@ -1,7 +1,7 @@
-//! Jump rings: consistent hashing without a ring, where only the order of the nodes counts.
+//! Jump rings: consistent hashing without a ring, in which only the order of the nodes matters.
 //!
-//! The algorithm is Lamping and Veach's ("A Fast, Minimal Memory, Consistent Hash Algorithm", 2014). The order of the
-//! nodes and the further copies are the relays' own.
+//! The algorithm is Lamping and Veach's ("A Fast, Minimal Memory, Consistent Hash Algorithm", 2014). The
+//! order of the nodes and the further copies follow the relays.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use crate::{Node, Relay};
 
-/// The bucket of `key` among `buckets` (at least 1, below 2^16). With one more bucket a key stays or goes to the new one.
+/// The bucket of `key` among `buckets` (at least 1, less than 2^16). With one more bucket a key stays or
+/// moves to the new one.
 pub(crate) fn jump(mut key: u64, buckets: u32) -> u32 {
     let buckets = u64::from(buckets);
     let mut bucket = 0;
@@ -23,17 +24,18 @@ pub(crate) fn jump(mut key: u64, buckets: u32) -> u32 {
     }
 }
 
-/// Where a jump from `bucket` lands with a random `divisor` of 1 to 2^31: the paper's `(bucket + 1) * (2^31 / divisor)`
-/// of floating-point numbers, rounded down, as far as that is below 2^16. Beyond, some number that is not below 2^16.
+/// Where a jump from `bucket` lands with a random `divisor` of 1 to 2^31. This is the paper's floating-point
+/// `(bucket + 1) * (2^31 / divisor)`, rounded down, if that is less than 2^16. Otherwise the result is any
+/// number that is not less than 2^16.
 ///
-/// Whole numbers with 32 binary places do it: each jump waits for the one before, and with these waits for a
-/// multiplication in place of two conversions. What they leave off is less than `bucket + 1` in the last place, and
-/// what the floating-point numbers round less than one more. Only where that could reach the next whole number do the
-/// floating-point numbers decide.
+/// Integers with 32 binary places are enough. Each jump waits for the previous one; with integers it waits
+/// for a multiplication instead of two conversions. Their error is less than `bucket + 1` in the last place,
+/// and the rounding of the floating-point numbers adds less than one more. Only if that could reach the next
+/// integer, the floating-point numbers decide.
 #[inline]
 fn landing(bucket: u64, divisor: u64) -> u64 {
     let from = bucket + 1;
-    // So that the product of two fits 64 bits.
+    // The product of the two fits into 64 bits.
     let share = ((1 << 63) / divisor).min(1 << 48);
     let product = from * share;
     let places = product & 0xffff_ffff;
@@ -54,11 +56,12 @@ fn landing_as_the_paper(bucket: u64, divisor: u64) -> u64 {
     ((bucket + 1) as f64 * ((1_u64 << 31) as f64 / divisor as f64)) as u64
 }
 
-/// Which buckets hold the copies of a key, first copy first.
+/// The buckets that hold the copies of a key, first copy first.
 ///
-/// carbon-c-relay's way: after each copy the hash goes through xorshift, the **last** bucket moves into the place of
-/// the one taken, and there is one bucket less. What lies in a place is found by looking back over the places taken,
-/// so that no list of buckets is copied. Up to eight copies need no memory beyond this value.
+/// This is carbon-c-relay's method: after each copy the hash goes through xorshift, the **last** bucket moves
+/// into the place of the one that was taken, and there is one bucket less. The bucket in a place is found by
+/// going back through the places taken, so that no list of buckets is copied. Up to eight copies need no
+/// allocation.
 #[derive(Clone, Debug)]
 pub(crate) struct JumpWalk {
     hash: u64,
@@ -67,12 +70,12 @@ pub(crate) struct JumpWalk {
 }
 
 impl JumpWalk {
-    /// The walk of a key that hashes to `hash`, over `buckets` of which there is at least one.
+    /// The walk of a key with the hash `hash`, over `buckets` buckets, at least one.
     pub(crate) fn new(hash: u64, buckets: u32) -> Self {
         Self { hash, buckets, taken: SmallVec::new() }
     }
 
-    /// The bucket of the next copy; `None` when all have been given.
+    /// The bucket of the next copy, or `None` if there is none left.
     pub(crate) fn next(&mut self) -> Option<u32> {
         if self.buckets == 0 {
             return None;
@@ -85,7 +88,8 @@ impl JumpWalk {
         Some(bucket)
     }
 
-    /// Undoes the moves, last one first: what lies in a place that was filled came from the end of that moment.
+    /// Undoes the moves, last one first: the bucket in a place that was filled came from the end at that
+    /// time.
     fn bucket_in(&self, place: u32) -> u32 {
         let moves = (self.buckets..).zip(self.taken.iter().rev());
         moves.fold(place, |bucket, (last, filled)| if bucket == *filled { last } else { bucket })
@@ -99,9 +103,9 @@ fn xorshift(mut hash: u64) -> u64 {
     hash.wrapping_mul(2_685_821_657_736_338_717)
 }
 
-/// The nodes in the order in which they are the buckets, as indices into `nodes`.
+/// The nodes in the order of the buckets, as indices into `nodes`.
 ///
-/// carbon has no jump rings; asked for one all the same, the order is buckytools'.
+/// carbon has no jump rings; for carbon this returns buckytools' order.
 pub(crate) fn bucket_order(nodes: &[Node], relay: Relay) -> Vec<u32> {
     let configured: Vec<u32> = (0..).take(nodes.len()).collect();
     match relay {
@@ -110,8 +114,9 @@ pub(crate) fn bucket_order(nodes: &[Node], relay: Relay) -> Vec<u32> {
     }
 }
 
-/// buckytools: a node without instance goes to the end; one with goes before the first node whose instance is greater
-/// as bytes, none being the empty string, so that the order of the configuration shows through.
+/// buckytools: a node without instance goes to the end. A node with an instance goes before the first node
+/// whose instance is greater as bytes; no instance counts as the empty string. So the order of the
+/// configuration has an effect.
 fn inserted_one_by_one(nodes: &[Node], configured: &[u32]) -> Vec<u32> {
     let mut order: Vec<u32> = Vec::with_capacity(configured.len());
     let instance_of = |index: u32| nodes[index as usize].instance();
@@ -127,9 +132,10 @@ fn inserted_one_by_one(nodes: &[Node], configured: &[u32]) -> Vec<u32> {
     order
 }
 
-/// carbon-c-relay: sorted by its comparison, stably. The comparison contradicts itself for some mixtures of numbers and
-/// words (9 < 10 as numbers, but "10" < "1a" < "9" as bytes); so the sort is the merge sort of the C library that the
-/// relay runs on, step by step, which ends in the same order then, and never panics.
+/// carbon-c-relay: a stable sort by its comparison. The comparison contradicts itself for some mixtures of
+/// numbers and words (9 < 10 as numbers, but "10" < "1a" < "9" as bytes). So this repeats the merge sort of
+/// the C library that the relay uses, step by step: it gives the same order in that case too, and never
+/// panics.
 fn sorted_like_c(nodes: &[Node], indices: &[u32]) -> Vec<u32> {
     if indices.len() < 2 {
         return indices.to_vec();
@@ -150,7 +156,7 @@ fn sorted_like_c(nodes: &[Node], indices: &[u32]) -> Vec<u32> {
     order
 }
 
-/// Two instances that are both numbers as numbers, otherwise as bytes; none is the greatest.
+/// Compares two instances as numbers if both are numbers, otherwise as bytes; no instance is the greatest.
 fn compare_in_c_relay(left: Option<&str>, right: Option<&str>) -> Ordering {
     match (left, right) {
         (None, None) => Ordering::Equal,
@@ -165,13 +171,14 @@ fn compare_in_c_relay(left: Option<&str>, right: Option<&str>) -> Ordering {
     }
 }
 
-/// The relay gives back the difference of two `long` as an `int`.
+/// The relay returns the difference of two `long` values as an `int`.
 #[expect(clippy::cast_possible_truncation, reason = "the relay truncates here, so do we")]
 fn low_half(difference: i64) -> i32 {
     difference as i32
 }
 
-/// The whole of `instance` as C's `strtol` reads it: a sign, decimal digits, the nearest `long` where it is too large.
+/// `instance` as C's `strtol` reads it completely: a sign and decimal digits; the nearest `long` if it is too
+/// large.
 pub(crate) fn number(instance: &str) -> Option<i64> {
     let digits = instance.strip_prefix(['+', '-']).unwrap_or(instance);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -198,7 +205,8 @@ mod tests {
 
     #[test]
     fn jump_gives_the_buckets_of_the_paper() {
-        // The first two from the vectors' README, the others as implementations of the paper are commonly tested.
+        // The first two are from the vectors' README, the others are common test values for implementations
+        // of the paper.
         assert_eq!(jump(0x17ae_fa6f_58d8_7143, 12), 3);
         assert_eq!(jump(0x9562_aa50_b037_c382, 11), 0);
         assert_eq!(jump(1, 1), 0);
@@ -207,7 +215,8 @@ mod tests {
         assert_eq!(jump(0xdead_10cc, 666), 361);
     }
 
-    /// Both fall as the divisor grows. So where they are the same on both sides of every step of one, they are the same.
+    /// Both functions fall as the divisor grows. So if they agree on both sides of every step of one of them,
+    /// they are equal.
     #[test]
     fn a_jump_lands_where_the_paper_has_it() {
         const DIVISORS: u64 = 1 << 31;

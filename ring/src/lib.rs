@@ -1,16 +1,16 @@
 //! Which node of a Graphite cluster owns which metric.
 //!
-//! A cluster keeps each metric on the nodes that a hash ring names. carbon's relay, carbon-c-relay and buckytools each
-//! compute that ring in their own way and do not always agree; this crate gives the answers of each of them, owner by
-//! owner and in the same order. `docs/rings.md` has the rules; the vectors in `tests/vectors/`, taken from the three
-//! programs themselves, are the specification.
+//! A cluster keeps each metric on the nodes that a hash ring names. carbon's relay, carbon-c-relay and
+//! buckytools compute that ring differently and do not always agree. This crate gives the answers of each of
+//! them, owner by owner and in the same order. `docs/rings.md` has the rules. The vectors in
+//! `tests/vectors/`, taken from the three programs themselves, are the specification.
 //!
 //! - [`Node`]: `HOST[:PORT][=INSTANCE]`, checked once
 //! - [`RingSpec`]: nodes, [`Algorithm`], [`Relay`], copies; compared by [`RingSpec::differences`]
 //! - [`RingDocument`]: the JSON that `GET /hashring` serves
-//! - [`Ring`]: built from a spec; [`Ring::owner`] and [`Ring::owners`] answer
+//! - [`Ring`]: built from a spec; [`Ring::owner`] and [`Ring::owners`] return the owners
 //!
-//! Pure: no file, no socket, no clock, no thread. Looking up an owner allocates nothing.
+//! Pure: it uses no file, socket, clock or thread. Looking up an owner allocates nothing.
 //!
 //! ```
 //! use bucky_ring::{Algorithm, Ring, RingSpec, resolve};

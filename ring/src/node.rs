@@ -1,13 +1,14 @@
 //! A node of the ring, as operators write it: `HOST[:PORT][=INSTANCE]`.
 //!
-//! A [`Node`] is checked once, here, whichever way it came in (command line or ring document). The text of the host
-//! and of the instance is kept as written: it enters the hash, so `Node1` and `node1` are two nodes.
+//! A [`Node`] is checked once, here, for command lines and ring documents. The host and the instance are kept
+//! as written, because they are hashed: `Node1` and `node1` are two nodes.
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-/// One place that metrics can lie on: a host, the port its relay sends to, and the name of the instance there.
+/// A node that can own metrics: a host, the port that its relay sends to, and the name of the instance there.
 ///
-/// Equal when host, port and instance are equal. The order of nodes is the configuration's, never this type's.
+/// Two nodes are equal if host, port and instance are equal. The configuration gives the order of nodes, not
+/// this type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     host: String,
@@ -16,11 +17,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node from its parts. An IPv6 host comes without brackets; `port` 0 and an empty instance mean none.
+    /// A node from its parts. An IPv6 host has no brackets; `port` 0 and an empty instance mean none.
     ///
     /// # Errors
-    /// [`NodeError`] where the host is no host name and no address, or the instance holds white space or control
-    /// characters.
+    /// [`NodeError`] if the host is neither a host name nor an address, or the instance contains white space
+    /// or control characters.
     pub fn new(host: &str, port: u16, instance: Option<&str>) -> Result<Self, NodeError> {
         check_host(host)?;
         let instance = instance.filter(|instance| !instance.is_empty());
@@ -35,19 +36,20 @@ impl Node {
         &self.host
     }
 
-    /// The port; 0 is none.
+    /// The port; 0 means no port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The instance's name, never empty; `None` is no instance.
+    /// The instance's name, never empty; `None` if there is no instance.
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
     }
 }
 
-/// `HOST[:PORT][=INSTANCE]`: the instance is all that follows the first `=`, and may hold `=` and `:` itself. Also
-/// what the Go tool takes beside that: an empty port (`a:=x`), port 0 and an empty instance (`a=`), each for none.
+/// `HOST[:PORT][=INSTANCE]`: the instance is everything after the first `=`, and may contain `=` and `:`
+/// itself. Also accepts what the Go tool accepts: an empty port (`a:=x`), port 0 and an empty instance
+/// (`a=`), each meaning none.
 impl FromStr for Node {
     type Err = NodeError;
 
@@ -82,59 +84,59 @@ impl fmt::Display for Node {
     }
 }
 
-/// Why a text is no node. The text itself is left to the caller to name.
+/// Why a text is not a node. The caller names the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
-    /// Nothing before the port and the instance.
+    /// Nothing is before the port and the instance.
     #[error("the host is empty; write HOST[:PORT][=INSTANCE]")]
     EmptyHost,
-    /// Most often a flag that came after the first node.
+    /// The host begins with a dash. Usually this is a flag after the first node.
     #[error("host {0:?} begins with `-`; flags come before the nodes")]
     HostIsFlag(String),
-    /// A host of more than 253 bytes, which no resolver knows.
+    /// The host has more than 253 bytes, which no resolver accepts.
     #[error("the host is {0} bytes long; a host name has at most 253")]
     HostTooLong(usize),
-    /// Something that no host name and no address holds.
+    /// The host has a character that is not allowed in a host name or an address.
     #[error(
         "host {host:?} contains {found:?}; a host is a name of letters, digits, `.`, `-` and `_`, or an address"
     )]
     BadHost {
         /// The host as found.
         host: String,
-        /// Its first character that does not belong there.
+        /// Its first character that is not allowed.
         found: char,
     },
-    /// A host with colons that is no IPv6 address.
+    /// The host has colons, but is not an IPv6 address.
     #[error("host {0:?} is not an IPv6 address")]
     NotIpv6(String),
-    /// More than one colon outside of brackets.
+    /// There is more than one colon outside of brackets.
     #[error("{0:?} has more than one colon; write IPv6 addresses in brackets, as [::1]:2003")]
     BareColons(String),
-    /// An opening bracket without its closing one.
+    /// There is an opening bracket without its closing one.
     #[error("{0:?} lacks the closing bracket of its IPv6 address")]
     UnclosedBracket(String),
-    /// Something between the closing bracket and the port.
+    /// There is a text between the closing bracket and the port.
     #[error("{0:?} follows the closing bracket; only :PORT or =INSTANCE may")]
     AfterBracket(String),
-    /// A port that is no number from 0 to 65535.
+    /// The port is not a number from 0 to 65535.
     #[error("port {0:?} is not a number from 1 to 65535")]
     BadPort(String),
-    /// A port that the Go tool would read as octal.
+    /// The Go tool would read the port as octal.
     #[error("port {0:?} begins with 0, which makes it octal for the Go tool; leave out the 0")]
     OctalPort(String),
-    /// White space or a control character in an instance.
+    /// The instance contains white space or a control character.
     #[error(
         "instance {instance:?} contains {found:?}; white space and control characters are not allowed"
     )]
     BadInstance {
         /// The instance as found.
         instance: String,
-        /// Its first character that is refused.
+        /// Its first character that is not allowed.
         found: char,
     },
 }
 
-/// The host without brackets, and the text of the port where there is one.
+/// The host without brackets, and the text of the port, if there is one.
 fn split_address(address: &str) -> Result<(&str, Option<&str>), NodeError> {
     if let Some(bracketed) = address.strip_prefix('[') {
         let Some((host, rest)) = bracketed.split_once(']') else {
@@ -160,8 +162,8 @@ fn port_text(digits: &str) -> Option<&str> {
     if digits.is_empty() { None } else { Some(digits) }
 }
 
-/// A port as Go's flags write numbers: decimal, or with `0x`, `0o`, `0b` in front, and `_` between digits. A bare `0` in
-/// front is refused: to Go that is an octal number, to carbon a decimal one.
+/// A port in the notation of Go's flags: decimal, or with a prefix `0x`, `0o` or `0b`, and `_` between
+/// digits. A bare leading `0` is refused: for Go that is an octal number, for carbon a decimal one.
 fn parse_port(text: &str) -> Result<u16, NodeError> {
     let bad = || NodeError::BadPort(text.to_owned());
     let (radix, digits) = match text.get(..2).unwrap_or_default() {
@@ -176,7 +178,7 @@ fn parse_port(text: &str) -> Result<u16, NodeError> {
         }
         _ => (10, text),
     };
-    // An underscore stands between two digits, or right behind the base.
+    // An underscore must be between two digits, or right after the base.
     let parts = digits.strip_prefix('_').filter(|_| radix != 10).unwrap_or(digits).split('_');
     let is_number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_digit(radix));
     if !parts.clone().all(is_number) {
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_node_is_refused_with_what_was_found() {
+    fn text_that_is_no_node_is_refused_and_quoted() {
         let cases = [
             ("", "the host is empty"),
             (":", "the host is empty"),

@@ -1,4 +1,4 @@
-//! The owners of one series, first copy first, and the lists they are read from.
+//! The owners of one series, first copy first, and the lists that they are read from.
 
 use std::{iter::FusedIterator, slice};
 
@@ -6,7 +6,7 @@ use crate::jump::JumpWalk;
 
 /// The owners of one series as indices into [`crate::Ring::nodes`], the first copy first, no node twice.
 ///
-/// Allocates nothing; only on a jump ring with more than eight copies the ninth does.
+/// Allocates nothing, except for the ninth copy on a jump ring.
 #[derive(Clone, Debug)]
 pub struct Owners<'ring> {
     source: Source<'ring>,
@@ -24,7 +24,7 @@ impl<'ring> Owners<'ring> {
         Self { source: Source::Listed(nodes.iter()), left: nodes.len() }
     }
 
-    /// `order`: the node of each bucket. `copies` is at most their number.
+    /// `order` is the node of each bucket. `copies` must not exceed their number.
     pub(crate) fn walked(order: &'ring [u32], walk: JumpWalk, copies: usize) -> Self {
         Self { source: Source::Walked { order, walk }, left: copies }
     }
@@ -50,9 +50,9 @@ impl Iterator for Owners<'_> {
 impl ExactSizeIterator for Owners<'_> {}
 impl FusedIterator for Owners<'_> {}
 
-/// For each place of a circle the owners of what falls on it, all lists of one length.
+/// For each place of a circle, the owners of the keys there. All lists have the same length.
 ///
-/// No ring has as many nodes as two bytes can number; in so little room the lists of all positions stay near the processor.
+/// A ring has fewer nodes than two bytes can number. Lists this small stay in the processor's cache.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnerLists {
     nodes: Vec<u16>,
@@ -60,11 +60,12 @@ pub(crate) struct OwnerLists {
 }
 
 impl OwnerLists {
-    /// The lists for a `circle` of nodes: from each place on, round the end, each node whose kind was not met before.
+    /// The lists for a `circle` of nodes: for each place, going around, each node whose kind was not met
+    /// before.
     ///
-    /// `kinds` tells by index which nodes count as one; `copies`, at least 1, is at most the number of kinds that
-    /// occur in the circle. The list of a place is its node, followed by the list of the next place without that kind:
-    /// so one walk gives the last list, and each other follows from the one behind it.
+    /// `kinds` says by index which nodes count as one. `copies`, at least 1, must not exceed the number of
+    /// kinds on the circle. The list of a place is its node, followed by the list of the next place without
+    /// that kind. So one walk gives the last list, and each other list follows from its successor.
     pub(crate) fn of_circle(circle: &[u32], kinds: &[u32], copies: usize) -> Self {
         let mut nodes = vec![0_u32; circle.len() * copies];
         let mut behind = first_of_each_kind(circle, kinds, copies);
@@ -86,12 +87,12 @@ impl OwnerLists {
         Self { nodes: nodes.collect(), copies: self.copies }
     }
 
-    /// The owners of what falls on `place`, which is below the length of the circle.
+    /// The owners of the keys on `place`, which must be less than the length of the circle.
     pub(crate) fn at(&self, place: usize) -> &[u16] {
         &self.nodes[place * self.copies..][..self.copies]
     }
 
-    /// The first owner of what falls on `place`.
+    /// The first owner of the keys on `place`.
     #[inline]
     pub(crate) fn first_at(&self, place: usize) -> usize {
         usize::from(self.nodes[place * self.copies])

@@ -1,7 +1,8 @@
-//! A ring that is ready to answer: which nodes own a series.
+//! A ring that is ready for lookups: which nodes own a series.
 //!
-//! Everything that depends on the spec alone is computed when the ring is built. What is left for a lookup is one hash
-//! and, by kind of ring, one look at a table (16-bit rings), a binary search (mmh3), a division (fast) or the jumps.
+//! Everything that depends only on the spec is computed when the ring is built. A lookup then costs one hash
+//! and, depending on the kind of ring, one table access (16-bit rings), a binary search (mmh3), a division
+//! (fast) or the jumps.
 
 use std::collections::HashMap;
 
@@ -14,16 +15,17 @@ use crate::{
     warnings,
 };
 
-/// What to do when a ring cannot give as many copies as its replication factor says.
+/// What to do if a ring has fewer copies than its replication factor says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortfall {
     /// Refuse the spec, with the reason.
     Refuse,
-    /// Give the owners there are, each once. What carbon does; carbon-c-relay would not start, or never answer.
+    /// Return the owners that exist, each once. carbon does this; carbon-c-relay would not start, or never
+    /// answer.
     GiveWhatThereIs,
 }
 
-/// A hash ring that answers which nodes own a series. Built once from a [`RingSpec`], and never changed.
+/// A hash ring that returns which nodes own a series. Built once from a [`RingSpec`], and never changed.
 #[derive(Clone, Debug)]
 pub struct Ring {
     spec: RingSpec,
@@ -31,12 +33,12 @@ pub struct Ring {
     copies: usize,
 }
 
-/// How a key becomes owners.
+/// How the owners of a key are found.
 #[derive(Clone, Debug)]
 enum Placement {
-    /// A place on a circle of nodes, with its list of owners.
+    /// By a place on a circle of nodes, with its list of owners.
     Circle { finder: Finder, lists: OwnerLists },
-    /// Jumps over buckets; `order` is the node of each.
+    /// By jumps over buckets; `order` is the node of each bucket.
     Buckets { bytes: Bytes, order: Vec<u32> },
 }
 
@@ -44,15 +46,17 @@ impl Ring {
     /// The ring that `spec` describes.
     ///
     /// # Errors
-    /// [`RingError`] says what the relay could not do with it, or which nodes are missing for the copies asked for.
+    /// [`RingError`] says why the relay could not use it, or which nodes are missing for the copies.
     pub fn new(spec: RingSpec) -> Result<Self, RingError> {
         Self::with_shortfall(spec, Shortfall::Refuse)
     }
 
-    /// The ring that `spec` describes, where wanted also with fewer nodes or hosts than copies are asked for.
+    /// The ring that `spec` describes; with [`Shortfall::GiveWhatThereIs`] also if there are fewer nodes or
+    /// hosts than copies.
     ///
     /// # Errors
-    /// [`RingError`], as [`Ring::new`]; with [`Shortfall::GiveWhatThereIs`] none that is about too few nodes or hosts.
+    /// [`RingError`], as for [`Ring::new`]; with [`Shortfall::GiveWhatThereIs`] never for too few nodes or
+    /// hosts.
     pub fn with_shortfall(spec: RingSpec, shortfall: Shortfall) -> Result<Self, RingError> {
         check::check(&spec)?;
         let kinds = kinds(&spec);
@@ -79,20 +83,20 @@ impl Ring {
         Ok(Self { spec, placement, copies })
     }
 
-    /// What the ring was built from.
+    /// The spec that the ring was built from.
     pub fn spec(&self) -> &RingSpec {
         &self.spec
     }
 
-    /// The nodes, in the order of the configuration; what owners are indices into.
+    /// The nodes, in the order of the configuration; owners are indices into them.
     pub fn nodes(&self) -> &[Node] {
         &self.spec.nodes
     }
 
     /// The node that holds the first copy of `series`, as an index into [`Ring::nodes`].
     ///
-    /// `series` is the name of the series with its tags, if it has any: the ring leaves off what the relay does not
-    /// hash of it. It is not normalised or cleaned in any other way.
+    /// `series` is the name of the series with its tags, if it has any: the ring removes the part that the
+    /// relay does not hash. It is not normalised or cleaned in any other way.
     pub fn owner(&self, series: &str) -> usize {
         let key = Key { series, tagged_names: self.spec.tagged_names };
         match &self.placement {
@@ -105,7 +109,7 @@ impl Ring {
 
     /// The nodes that hold `series`, the first copy first; as many as the spec's replication factor says.
     ///
-    /// Takes the same `series` as [`Ring::owner`], whose answer is the first of these.
+    /// Takes the same `series` as [`Ring::owner`], which returns the first of them.
     pub fn owners(&self, series: &str) -> Owners<'_> {
         let key = Key { series, tagged_names: self.spec.tagged_names };
         match &self.placement {
@@ -117,10 +121,10 @@ impl Ring {
         }
     }
 
-    /// For each node the share of all keys, 0 to 1, of which it holds the first copy.
+    /// For each node, its share of all keys, 0 to 1, of which it holds the first copy.
     ///
-    /// On rings the part of the positions that are its own: exact. With jump and fast hashing, which spread evenly,
-    /// one part in as many as there are nodes.
+    /// On rings this is the exact share of the positions that are its own. Jump and fast hashing spread keys
+    /// evenly, so each node has an equal share.
     pub fn share(&self) -> Vec<f64> {
         let mut shares = vec![0.0; self.spec.nodes.len()];
         match &self.placement {
@@ -134,8 +138,9 @@ impl Ring {
         shares
     }
 
-    /// The node that holds the first copy of what lies at `position` of a ring of 65,536 positions (carbon's, and
-    /// carbon-c-relay's `fnv1a_ch`), as an index into [`Ring::nodes`]; none for any other kind of ring.
+    /// The node that holds the first copy of the keys at `position` of a ring with 65,536 positions
+    /// (carbon's, and carbon-c-relay's `fnv1a_ch`), as an index into [`Ring::nodes`]. `None` for any other
+    /// kind of ring.
     pub fn owner_at(&self, position: u16) -> Option<usize> {
         match &self.placement {
             Placement::Circle { finder, lists } => Some(lists.first_at(finder.place_at(position)?)),
@@ -143,7 +148,8 @@ impl Ring {
         }
     }
 
-    /// For a jump ring the node of each bucket, as indices into [`Ring::nodes`]; none for any other kind of ring.
+    /// For a jump ring, the node of each bucket, as indices into [`Ring::nodes`]; `None` for any other kind
+    /// of ring.
     pub fn buckets(&self) -> Option<&[u32]> {
         match &self.placement {
             Placement::Buckets { order, .. } => Some(order),
@@ -151,14 +157,14 @@ impl Ring {
         }
     }
 
-    /// What an operator should know about this ring, though the relay would build it: a sentence each, none when all
-    /// is well.
+    /// What an operator should know about this ring, although the relay would build it: one sentence for each
+    /// warning.
     pub fn warnings(&self) -> Vec<String> {
         warnings::warnings(self, self.copies)
     }
 }
 
-/// How many buckets there are: at most as many as a ring may have nodes.
+/// The number of buckets: at most the largest number of nodes of a ring.
 fn buckets(order: &[u32]) -> u32 {
     u32::try_from(order.len()).unwrap_or(u32::MAX)
 }
@@ -168,8 +174,9 @@ fn evenly(parts: usize) -> f64 {
     1.0 / parts as f64
 }
 
-/// For each node a number that it shares with those that count as the same when copies are placed: with diverse
-/// replicas the nodes of its host, otherwise none. (No ring has two nodes that its relay cannot tell apart.)
+/// For each node, the number of its kind. Nodes of one kind count as one when copies are placed: with diverse
+/// replicas the nodes of a host, otherwise each node alone. (No ring has two nodes that its relay cannot
+/// distinguish.)
 fn kinds(spec: &RingSpec) -> Vec<u32> {
     if !spec.diverse_replicas {
         return (0_u32..).take(spec.nodes.len()).collect();
@@ -250,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_that_carbon_c_relay_would_search_for_ever_are_refused() {
+    fn copies_that_carbon_c_relay_would_search_forever_are_refused() {
         let same_entries = ["10.0.0.1:2003", "10.0.0.1:2004"];
         let refused = refusal(spec(Algorithm::Carbon, Relay::CarbonCRelay, 2, &same_entries));
         assert!(refused.contains("only 1 node(s) are left on the ring"), "{refused}");
@@ -264,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_a_relay_cannot_tell_apart_are_refused() {
+    fn nodes_that_a_relay_cannot_distinguish_are_refused() {
         let twice = ["a:1=x", "b", "a:1=x"];
         for relay in Relay::ALL {
             assert_eq!(
@@ -284,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn an_impossible_spec_is_refused() {
         let nodes = ["a:1", "b:1"];
         let carbon = spec(Algorithm::Carbon, Relay::Buckytools, 1, &nodes);
         let cases = [

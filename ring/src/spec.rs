@@ -1,31 +1,33 @@
-//! What a ring is made from, and how two of them differ.
+//! The configuration of a ring, and how two configurations differ.
 //!
-//! Two specs are the same when everything in them is equal, the order of the nodes included: whether the order counts
-//! depends on relay and algorithm, and a cluster whose nodes are configured alike does not have to know.
+//! Two specs are the same if everything in them is equal, including the order of the nodes. Relay and
+//! algorithm determine whether the order matters; if all nodes of a cluster have the same configuration, that
+//! need not be known.
 
 use std::fmt;
 
 use crate::{Algorithm, Node, Relay, RingDocument, TaggedNames};
 
-/// A ring as it is configured. [`crate::Ring::new`] checks that it can be built.
+/// The configuration of a ring. [`crate::Ring::new`] checks that it can be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingSpec {
     /// The nodes in the order of the configuration.
     pub nodes: Vec<Node>,
     /// The kind of ring.
     pub algorithm: Algorithm,
-    /// Whose arithmetic counts where the relays differ.
+    /// The relay whose arithmetic is used if the relays differ.
     pub relay: Relay,
     /// How many nodes hold each metric (carbon's `REPLICATION_FACTOR`).
     pub replication_factor: usize,
-    /// Whether the copies of a metric must lie on as many hosts (carbon's `DIVERSE_REPLICAS`).
+    /// Whether the copies of a metric must be on different hosts (carbon's `DIVERSE_REPLICAS`).
     pub diverse_replicas: bool,
-    /// What of a tagged series is hashed.
+    /// Which part of a tagged series is hashed.
     pub tagged_names: TaggedNames,
 }
 
 impl RingSpec {
-    /// All that differs between this spec (here) and `other` (there), nodes last, in their order. Empty: the same.
+    /// All differences between this spec (here) and `other` (there); nodes come last, in their order. Empty
+    /// if they are equal.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
         let mut compare = |field, here: String, there: String| {
@@ -57,58 +59,60 @@ impl RingSpec {
         differences
     }
 
-    /// 16 hexadecimal digits that are equal for equal specs: XXH3, 64 bit, of the bytes of the ring document with an
-    /// empty `Name` and all optional keys written. For telling rings apart at a glance; no proof against malice.
+    /// 16 hexadecimal digits that are equal for equal specs: the 64-bit XXH3 of the ring document with an
+    /// empty `Name` and all optional keys. It distinguishes rings at a glance; it does not protect against
+    /// forgery.
     pub fn fingerprint(&self) -> String {
         let document = RingDocument::from_spec("", self).to_json();
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(document.as_bytes()))
     }
 }
 
-/// One thing that two specs do not agree in. Displayed as a line: `node 2: port 2003, there 2004`.
+/// One difference between two specs. Displayed as a line: `node 2: port 2003, there 2004`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// What differs.
     pub field: Field,
-    /// Its value in the spec that was asked, `none` where it has none.
+    /// Its value in this spec; `none` if it has none.
     pub here: String,
-    /// Its value in the spec it was compared to, `none` where it has none.
+    /// Its value in the other spec; `none` if it has none.
     pub there: String,
 }
 
-/// What can differ between two specs. The position of a node counts from 1, in the order of the configuration.
+/// What can differ between two specs. The position of a node counts from 1, in the order of the
+/// configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// The kind of ring.
     Algorithm,
-    /// Whose arithmetic counts.
+    /// The relay whose arithmetic is used.
     Relay,
     /// How many copies there are.
     ReplicationFactor,
-    /// Whether copies lie on as many hosts.
+    /// Whether copies must be on different hosts.
     DiverseReplicas,
-    /// What of a tagged series is hashed.
+    /// Which part of a tagged series is hashed.
     TaggedNames,
     /// How many nodes there are.
     NodeCount,
     /// A node that only one side has.
     Node {
-        /// The node's place.
+        /// The node's position.
         position: usize,
     },
     /// The host of a node.
     Host {
-        /// The node's place.
+        /// The node's position.
         position: usize,
     },
     /// The port of a node.
     Port {
-        /// The node's place.
+        /// The node's position.
         position: usize,
     },
     /// The instance of a node.
     Instance {
-        /// The node's place.
+        /// The node's position.
         position: usize,
     },
 }
@@ -141,7 +145,7 @@ fn port_text(node: &Node) -> String {
     if node.port() == 0 { NONE.to_owned() } else { node.port().to_string() }
 }
 
-/// In quotes, so that an instance called `none` is told from no instance.
+/// In quotes, so that an instance called `none` differs from no instance.
 fn instance_text(node: &Node) -> String {
     node.instance().map_or_else(|| NONE.to_owned(), |instance| format!("{instance:?}"))
 }

@@ -1,4 +1,4 @@
-//! What an operator should know about a ring that can be built, but hardly does what its makers meant.
+//! What an operator should know about a ring that can be built, but probably does not do what was intended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::{
     jump,
 };
 
-/// The warnings about `ring`, which gives `copies` owners; a sentence each.
+/// The warnings about `ring`, which gives `copies` owners; one sentence each.
 pub(crate) fn warnings(ring: &Ring, copies: usize) -> Vec<String> {
     let spec = ring.spec();
     let mut warnings = Vec::new();
@@ -34,7 +34,7 @@ fn missing_copies(spec: &RingSpec, copies: usize, warnings: &mut Vec<String>) {
     }
 }
 
-/// The Go tool never places a second copy: whoever wrote it went by the arithmetic of a relay.
+/// The Go tool never places a second copy, so the program that wrote it used the arithmetic of a relay.
 fn copies_of_another_program(spec: &RingSpec, warnings: &mut Vec<String>) {
     if spec.relay == Relay::Buckytools && spec.replication_factor > 1 {
         warnings.push(format!(
@@ -45,7 +45,7 @@ fn copies_of_another_program(spec: &RingSpec, warnings: &mut Vec<String>) {
     }
 }
 
-/// carbon's DIVERSE_REPLICAS is on unless it was switched off.
+/// carbon's DIVERSE_REPLICAS is on by default.
 fn copies_on_one_host(spec: &RingSpec, warnings: &mut Vec<String>) {
     if spec.relay != Relay::Carbon || spec.replication_factor == 1 || spec.diverse_replicas {
         return;
@@ -60,7 +60,7 @@ fn copies_on_one_host(spec: &RingSpec, warnings: &mut Vec<String>) {
     }
 }
 
-/// fnv1a hashes nothing but the instance: equal instances coincide in all entries.
+/// fnv1a hashes only the instance: equal instances coincide in all entries.
 fn shared_instances(spec: &RingSpec, warnings: &mut Vec<String>) {
     if spec.algorithm != Algorithm::Fnv1a {
         return;
@@ -142,7 +142,7 @@ fn mixed_instances(spec: &RingSpec, warnings: &mut Vec<String>) {
     }
 }
 
-/// carbon-c-relay reads a number without quotes as a number.
+/// carbon-c-relay reads an unquoted number as a number.
 fn leading_zeros(spec: &RingSpec, warnings: &mut Vec<String>) {
     if spec.relay != Relay::CarbonCRelay {
         return;
@@ -197,7 +197,7 @@ fn unusual_tagged_names(spec: &RingSpec, warnings: &mut Vec<String>) {
     }
 }
 
-/// The nodes, those after the tenth as a number.
+/// The first ten nodes, and how many more there are.
 fn list(nodes: &[&Node]) -> String {
     let named: Vec<String> = nodes.iter().take(10).map(|node| node.to_string()).collect();
     match nodes.len().saturating_sub(named.len()) {
@@ -247,7 +247,7 @@ mod tests {
         }
     }
 
-    /// D46 of the Go tool: all names on one node, and nothing warns.
+    /// D46 of the Go tool: all names are on one node, and there is no warning.
     #[test]
     fn an_instance_on_several_hosts_is_warned_of_with_fnv1a() {
         let nodes = ["A:2003=a", "B:2003=a", "C:2003=a"];
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn equal_hashes_of_the_fast_router_are_warned_of() {
-        // 700 nodes on 65,536 positions: some pair shares one.
+        // 700 nodes on 65,536 positions: at least two share a position.
         let nodes: Vec<String> = (0..700).map(|n| format!("gr-{n}:1=a")).collect();
         let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
         let warnings = warnings_of(Algorithm::FastCarbon, Relay::Carbon, &nodes);

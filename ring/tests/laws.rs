@@ -1,4 +1,5 @@
-//! What holds for every ring: it answers as the naive one does, and a few laws that no example could show.
+//! Properties of every ring: it gives the same owners as the naive ring, and a few laws that no example could
+//! show.
 
 mod naive;
 
@@ -25,7 +26,7 @@ fn node() -> impl Strategy<Value = Node> {
     node_from(host, instance)
 }
 
-/// As [`node`], with numbers for instances, none of them with words beside.
+/// Like [`node`], but all instances are numbers.
 fn numbered_node() -> impl Strategy<Value = Node> {
     let host = select(vec!["gr-1", "gr-2", "gr-3", "gr-4", "gr-5"]);
     let instance = prop::option::weighted(0.9, "0{0,2}[0-9]{1,3}");
@@ -49,14 +50,14 @@ fn nodes(most: usize) -> impl Strategy<Value = Vec<Node>> {
     ]
 }
 
-/// A spec that builds when a shortfall is allowed: nodes that its relay could not tell apart are left out.
+/// A spec that builds if a shortfall is allowed: nodes that its relay could not distinguish are left out.
 fn spec() -> impl Strategy<Value = RingSpec> {
     let shape = (select(algorithms_of()), select(TaggedNames::ALL.to_vec()), 1..6_usize);
     (nodes(12), shape, any::<bool>()).prop_map(|(nodes, shape, diverse)| {
         let ((relay, algorithm), tagged_names, copies) = shape;
         let jump_alone = relay == Relay::Buckytools && algorithm == Algorithm::JumpFnv1a;
         RingSpec {
-            nodes: told_apart(nodes, relay),
+            nodes: distinct_nodes(nodes, relay),
             algorithm,
             relay,
             replication_factor: if jump_alone { 1 } else { copies },
@@ -66,7 +67,7 @@ fn spec() -> impl Strategy<Value = RingSpec> {
     })
 }
 
-fn told_apart(nodes: Vec<Node>, relay: Relay) -> Vec<Node> {
+fn distinct_nodes(nodes: Vec<Node>, relay: Relay) -> Vec<Node> {
     let mut known = BTreeSet::new();
     let identity = |node: &Node| {
         let (host, port) = (node.host().to_owned(), node.port());
@@ -96,7 +97,7 @@ fn lenient(spec: &RingSpec) -> Ring {
     Ring::with_shortfall(spec.clone(), Shortfall::GiveWhatThereIs).expect("a ring")
 }
 
-/// Whether carbon's fast router has an order for these nodes at all.
+/// Whether carbon's fast router has a defined order for these nodes.
 fn has_order(spec: &RingSpec) -> bool {
     lenient(spec).warnings().iter().all(|warning| !warning.contains("no defined order"))
 }
@@ -155,7 +156,7 @@ proptest! {
         }
     }
 
-    /// On every ring but the fast router's, which has no consistency to lose.
+    /// On every ring except the fast router's, which is not consistent.
     #[test]
     fn a_new_node_takes_metrics_and_nothing_moves_between_the_old(
         spec in spec(), new in node(), keys in prop::collection::vec(key(), 50)
@@ -170,8 +171,8 @@ proptest! {
         let new = spec.nodes.len();
         for key in &keys {
             prop_assert!(after.owner(key) == before.owner(key) || after.owner(key) == new);
-            // In carbon-c-relay a node may also lose an entry to the new one, and with diverse replicas a host may be
-            // represented by it: then further copies move between the old.
+            // In carbon-c-relay a node may also lose an entry to the new one. With diverse replicas, the new
+            // node may represent a host. In both cases further copies move between the old nodes.
             if spec.relay != Relay::CarbonCRelay && !spec.diverse_replicas {
                 let kept = after.owners(key).filter(|owner| *owner != new);
                 let old: Vec<usize> = before.owners(key).collect();
@@ -187,7 +188,7 @@ proptest! {
         keys in prop::collection::vec(key(), 50),
     ) {
         let spec = RingSpec {
-            nodes: told_apart(nodes, relay),
+            nodes: distinct_nodes(nodes, relay),
             algorithm: Algorithm::JumpFnv1a,
             relay,
             replication_factor: 1,

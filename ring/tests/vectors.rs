@@ -1,5 +1,5 @@
-//! The vectors: owners as carbon, carbon-c-relay and buckytools themselves name them. `vectors/README.md` says how each
-//! was asked. All of them hold, owner by owner and in the same order.
+//! The vectors: owners as carbon, carbon-c-relay and buckytools themselves name them. `vectors/README.md`
+//! says how each was asked. All of them hold, owner by owner and in the same order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,11 +10,11 @@ use std::{
 use bucky_ring::{Algorithm, Node, Relay, Ring, RingError, RingSpec, Shortfall, TaggedNames};
 use serde::Deserialize;
 
-/// How many files there are: one that is lost would otherwise not be missed.
+/// The number of files, so that a lost file is noticed.
 const CASES: usize = 151;
 
-/// The cases that ask carbon for more copies than there are nodes or hosts. It gives what there is; such a ring is
-/// refused here unless that is asked for.
+/// The cases that ask carbon for more copies than there are nodes or hosts. carbon returns the owners that
+/// exist. Here such a ring is refused, unless the caller allows a shortfall.
 const SHORT: [&str; 8] = [
     "four-abc--carbon-carbon_ch-r5-div",
     "one--carbon-carbon_ch-r2",
@@ -77,7 +77,7 @@ impl Case {
         }
     }
 
-    /// carbon-c-relay's test mode hashes tagged names whole, as no running relay does.
+    /// carbon-c-relay's test mode hashes tagged names whole; no running relay does.
     fn tagged_names(&self) -> TaggedNames {
         match self.relay_mode.as_deref() {
             Some("live") => TaggedNames::BeforeSemicolon,
@@ -86,7 +86,7 @@ impl Case {
         }
     }
 
-    /// The owners of the file as indices into its nodes. carbon names a lone node twice; that counts once.
+    /// The owners in the file as indices into its nodes. carbon names a lone node twice; that counts once.
     fn expected(&self, owners: &[String]) -> Vec<usize> {
         let mut expected = Vec::new();
         for owner in owners {
@@ -108,7 +108,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
 }
 
-/// Every file of the folder but its README, each read as a case of the name it bears.
+/// Every file of the folder except its README, each read as the case that its name states.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for entry in fs::read_dir(folder()).expect("the vectors") {
@@ -168,8 +168,9 @@ fn the_vectors_ask_every_relay_for_every_ring_it_has() {
     assert_eq!(asked, known);
 }
 
-/// A running carbon-c-relay also cleans names (`a/b`, `a..b`, what is not ASCII) before it hashes them. A ring is asked
-/// for names of files, which are clean already, and does not do that; so the live vectors must not depend on it.
+/// A running carbon-c-relay also cleans names (`a/b`, `a..b`, non-ASCII characters) before it hashes them. A
+/// ring gets names of files, which are clean already, and does not clean them. So the live vectors must not
+/// contain such names.
 #[test]
 fn the_live_vectors_hold_no_name_that_the_relay_would_clean() {
     let cases = cases();

@@ -1,4 +1,5 @@
-//! Loopback addresses that no other cluster has: one IP address a node, one port for all of them, as `bucky` wants it.
+//! Loopback addresses that no other cluster uses: one IP address for each node, and one port for all, as
+//! `bucky` requires.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,9 +8,9 @@ use tokio::net::TcpSocket;
 
 /// Numbers the clusters of this process.
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
-/// How many networks `127.a.b.0` there are to choose from.
+/// How many networks `127.a.b.0` can be chosen.
 const NETWORKS: u32 = 250 * 250;
-/// How often another network is tried where one is taken.
+/// How many networks to try if one is in use.
 const TRIES: u32 = 100;
 
 /// The addresses of one cluster.
@@ -21,7 +22,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// A network whose first `hosts` addresses, and those behind gates, are free on one port.
+    /// A network whose first `hosts` addresses, and their addresses behind gates, are free on one port.
     pub(crate) fn free(hosts: u8) -> Self {
         for _ in 0..TRIES {
             let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
@@ -51,7 +52,7 @@ impl Network {
         self.with_last(host)
     }
 
-    /// Where that node's daemon listens when a gate has its address.
+    /// The address on which that node's daemon listens if a gate has the node's address.
     pub(crate) fn behind_gate(self, host: u8) -> SocketAddr {
         self.with_last(host + 100)
     }
@@ -66,9 +67,9 @@ impl Network {
     }
 }
 
-/// A socket that has this address and does not listen. Where another test starts a program at this moment, that has every
-/// socket for as long as it begins: one that listens would keep a daemon from the address, one that does not is in nobody's
-/// way.
+/// A socket that has this address and does not listen. If another test starts a program at this moment, its
+/// child process holds all our sockets until its exec. A listening socket would keep a daemon from the
+/// address; this one does not.
 fn bound(addr: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;

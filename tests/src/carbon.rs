@@ -1,14 +1,15 @@
 //! A real carbon on every node, and real carbon-c-relays before them.
 //!
-//! Each carbon-cache listens on its node's address and writes below its node's prefix, with its limits lifted. What is
-//! sent to a relay is in the ledger from that moment on: whatever relay or carbon drop afterwards counts as lost.
+//! Each carbon-cache listens on its node's address and writes below its node's prefix, without limits. A
+//! point that is sent to a relay is in the ledger from that moment on: if a relay or a carbon drops it later,
+//! it counts as lost.
 //!
-//! There is a relay for each ring, and senders go over from one to the other. No relay is told to read a new
-//! configuration, as carbon-c-relay 3.7 can lose points by that: on SIGHUP it gives a destination's queue to the new
-//! configuration without waiting for whoever is about to put points into the old one, and drops what comes too late
-//! (`dropping N metrics for ADDRESS` in its log). Seen with nothing but a sender, a relay and sinks that count:
-//! in 3 of 64 reloads of a relay that got little of a busy processor (1,313 of 2.2 million points), and in none of 198 of
-//! one that got enough (11.5 million points).
+//! There is one relay for each ring, and senders switch from one to the other. No relay reloads its
+//! configuration, because carbon-c-relay 3.7 can lose points when it does. On SIGHUP it gives a destination's
+//! queue to the new configuration without waiting for threads that are about to put points into the old one,
+//! and drops late points (`dropping N metrics for ADDRESS` in its log). This was seen with only a sender, a
+//! relay and sinks that count: in 3 of 64 reloads of a relay with little processor time (1,313 of 2.2 million
+//! points), and in none of 198 reloads of a relay with enough (11.5 million points).
 
 use std::io::{BufWriter, Write};
 use std::net::TcpStream;
@@ -25,30 +26,30 @@ use rustix::process::Signal;
 use crate::written::{DroppedUpdate, LiveMetric, Operation, Slot, Written};
 use crate::{Layout, Route, Schemas, TestCluster, metrics, peer, program, wait};
 
-/// Where carbons and relays listen.
+/// The port of carbons and relays.
 const PORT: u16 = 2003;
-/// The last part of a relay's address, for the first one.
+/// The last part of the first relay's address.
 const FIRST_RELAY: u8 = 250;
 /// How long a program may take to end.
 const END_LIMIT: Duration = Duration::from_secs(20);
-/// How many points are sent of one metric in a row, at most.
+/// The largest number of points of one metric that are sent in a row.
 const MOST_POINTS: u64 = 30;
-/// How many lines of a carbon's errors, and of the end of a relay's log, a failed story shows.
+/// How many lines of a carbon's errors, and of the end of a relay's log, a failed test shows.
 const ERRORS_SHOWN: usize = 30;
 
-/// The carbons of a cluster and the relays before them. They end when this is dropped.
+/// The carbons of a cluster and the relays before them. They stop when this is dropped.
 #[derive(Debug)]
 pub struct Carbons {
-    caches: Vec<Cache>,
-    /// One that sends by the old ring, and one that sends by the new one.
+    caches: Vec<CarbonCache>,
+    /// The first sends by the old ring, the second by the new one.
     relays: [Relay; 2],
-    /// To which of them each sender sends.
+    /// The relay that each sender uses.
     senders: Arc<[AtomicUsize; 2]>,
 }
 
 /// A carbon-cache.
 #[derive(Debug)]
-struct Cache {
+struct CarbonCache {
     host: String,
     folder: PathBuf,
     process: Child,
@@ -63,20 +64,20 @@ struct Relay {
 }
 
 impl Carbons {
-    /// Starts a carbon-cache on each node, a relay that sends by the ring `old`, and one that sends by the cluster's own.
-    /// Senders send to the first.
+    /// Starts a carbon-cache on each node, a relay that sends by the ring `old`, and one that sends by the
+    /// cluster's own ring. Senders use the first relay.
     ///
     /// # Panics
-    /// Where carbon or carbon-c-relay are not there, or do not start.
+    /// If carbon or carbon-c-relay is not installed, or does not start.
     #[track_caller]
     pub fn start(cluster: &TestCluster, old: &Ring, schemas: &[Schemas], locks: bool) -> Self {
         let cache = |node: &crate::Node| {
             let is_new = !old.nodes().iter().any(|member| member.host() == node.host());
             let layouts: Vec<(&str, &Layout)> =
                 schemas.iter().map(|schemas| (schemas.kind, schemas.on(is_new))).collect();
-            Cache::start(cluster, node, &layouts, locks)
+            CarbonCache::start(cluster, node, &layouts, locks)
         };
-        let caches: Vec<Cache> = cluster.nodes().iter().map(cache).collect();
+        let caches: Vec<CarbonCache> = cluster.nodes().iter().map(cache).collect();
         for cache in &caches {
             wait::until(&format!("carbon listens on {}", cache.host), || listens(&cache.host));
         }
@@ -85,7 +86,7 @@ impl Carbons {
         Self { caches, relays, senders: Arc::default() }
     }
 
-    /// From now on the two senders send by this route. What the relays have is still on its way.
+    /// The two senders use this route from now on. Points in the relays are still on their way.
     pub fn route(&self, route: Route) {
         let rings = match route {
             Route::Old => [0, 0],
@@ -97,16 +98,16 @@ impl Carbons {
         }
     }
 
-    /// Begins to send points.
+    /// Starts to send points.
     pub fn feed(&self, written: &Written, pause: Duration, seed: u64) -> Feeder {
         let hosts = self.relays.each_ref().map(|relay| relay.host.clone());
         Feeder::start(hosts, Arc::clone(&self.senders), written, pause, seed)
     }
 
-    /// Wants the relays to have passed on whatever they were sent, as far as they say.
+    /// Checks in the relays' logs that they have dropped no point.
     ///
     /// # Panics
-    /// Where a relay says that it has dropped points.
+    /// If a relay has logged that it dropped points.
     #[track_caller]
     pub fn assert_relays_dropped_nothing(&self) {
         for relay in &self.relays {
@@ -116,10 +117,10 @@ impl Carbons {
         }
     }
 
-    /// The updates that the carbons have dropped, as they have logged them: a file came or went between their look and
-    /// their open.
+    /// The updates that the carbons have dropped, according to their logs: a file appeared or disappeared
+    /// between carbon's check and its open.
     pub fn dropped(&self) -> Vec<DroppedUpdate> {
-        self.caches.iter().flat_map(Cache::dropped).collect()
+        self.caches.iter().flat_map(CarbonCache::dropped).collect()
     }
 }
 
@@ -144,8 +145,8 @@ fn show(title: &str, lines: &[String]) {
     lines.iter().take(ERRORS_SHOWN).for_each(|line| eprintln!("{line}"));
 }
 
-impl Cache {
-    /// Starts one that creates metrics of each kind by its layout.
+impl CarbonCache {
+    /// Starts a cache that creates metrics of each kind with its layout.
     fn start(
         cluster: &TestCluster,
         node: &crate::Node,
@@ -204,13 +205,14 @@ fn dropped(line: &str) -> Option<DroppedUpdate> {
     Some(DroppedUpdate { metric: metric.parse().ok()?, is_create, at, line: line.to_owned() })
 }
 
-/// The days from 1970-01-01 to a date of the Gregorian calendar: a year begins in March, so that it ends with the leap day.
+/// The days from 1970-01-01 to a date of the Gregorian calendar. Years begin in March, so that they end with
+/// the leap day.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469
 }
 
-impl Drop for Cache {
+impl Drop for CarbonCache {
     fn drop(&mut self) {
         end(&mut self.process);
     }
@@ -253,7 +255,7 @@ impl Relay {
         let text = relay_configuration(&host, cluster_type, spec.replication_factor, &members);
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(peer::program("carbon-c-relay"));
-        // Room for all that a story sends, so that the relay never has to drop.
+        // The queue has room for all points of a test, so that the relay never has to drop one.
         command.arg("-f").arg(&config).args(["-q", "2000000", "-L", "15", "-w", "1", "-T", "5000"]);
         let output = std::fs::File::create(&log).unwrap();
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
@@ -294,7 +296,7 @@ fn end(process: &mut Child) {
     }
 }
 
-/// Sends points to relays, over carbon's line protocol, until it is told to stop.
+/// Sends points to relays, over carbon's line protocol, until it is stopped.
 #[derive(Debug)]
 pub struct Feeder {
     stop: Arc<AtomicBool>,
@@ -302,7 +304,7 @@ pub struct Feeder {
     thread: JoinHandle<Vec<Sent>>,
 }
 
-/// What was sent together: when, of which metric, for which times.
+/// What was sent together: the time, the number of the metric, and the timestamps.
 type Sent = (f64, usize, Vec<u32>);
 
 impl Feeder {
@@ -325,7 +327,7 @@ impl Feeder {
                 let relay = senders[chance.below(senders.len())].load(Ordering::Relaxed);
                 let number = chance.below(metrics.len());
                 let schemas = &metrics[number].schemas;
-                // A point of its own in the file of any node, and one that no file is about to lose.
+                // Points that have their own slot in every node's file, and that no file is about to expire.
                 let step = schemas.common_step();
                 let slots = (schemas.common_reach() / step * 3 / 4) as usize;
                 let points = 1 + chance.below(usize::try_from(MOST_POINTS).unwrap());
@@ -344,10 +346,10 @@ impl Feeder {
         Self { stop, sent, thread }
     }
 
-    /// Waits until so much more has been sent, in runs of points of one metric.
+    /// Waits until `runs` more runs of points have been sent.
     ///
     /// # Panics
-    /// Where it is not.
+    /// If they are not sent in time.
     #[track_caller]
     pub fn wait_for(&self, runs: usize) {
         let before = self.sent.load(Ordering::Relaxed);
@@ -357,10 +359,10 @@ impl Feeder {
         });
     }
 
-    /// Stops, and adds what was sent to the ledger.
+    /// Stops, and adds the points that were sent to the ledger.
     ///
     /// # Panics
-    /// Where a relay took no more points.
+    /// If a relay stopped accepting points.
     #[track_caller]
     pub fn stop(self, written: &mut Written) {
         self.stop.store(true, Ordering::Relaxed);
@@ -378,7 +380,7 @@ fn send(relay: &mut BufWriter<TcpStream>, metric: &LiveMetric, times: &[u32]) {
     relay.flush().unwrap();
 }
 
-/// Numbers that look like chance and follow from a seed (splitmix64).
+/// Numbers that look random and depend only on a seed (splitmix64).
 #[derive(Debug)]
 struct Chance(u64);
 

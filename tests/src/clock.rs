@@ -1,7 +1,7 @@
-//! A daemon with another clock than the machine's, by libfaketime (Debian's package of that name).
+//! A daemon whose clock differs from the machine's, by libfaketime (the Debian package of that name).
 //!
-//! Only the time of day is another one; timers and the files' times stay as they are. The clock may be set while the daemon
-//! runs.
+//! Only the time of day differs; timers and the times of files are unchanged. The clock can be set while the
+//! daemon runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,9 +9,9 @@ use std::process::Command;
 /// The clock of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// So many seconds ahead of the machine's; negative behind.
+    /// This many seconds ahead of the machine's clock; behind it if negative.
     Ahead(i64),
-    /// It stands at so many seconds since 1970.
+    /// Stopped at this many seconds since 1970.
     At(u64),
 }
 
@@ -26,14 +26,14 @@ impl Clock {
                 format!("@{text}\n")
             }
         };
-        // In one step: the daemon reads it at every look at the clock.
+        // Replaced in one step, because the daemon reads the file each time it reads the clock.
         let new = file.with_extension("new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, file).unwrap();
     }
 }
 
-/// Has `command` read its clock from `file`.
+/// Makes `command` read its clock from `file`.
 pub(crate) fn read_from(file: &Path, command: &mut Command) {
     command
         .env("LD_PRELOAD", library())
@@ -56,7 +56,7 @@ fn date_text(at: std::time::SystemTime) -> String {
 }
 
 /// # Panics
-/// Where it is not installed.
+/// If it is not installed.
 fn library() -> PathBuf {
     let folders = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
     let candidates = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_stands_is_written_as_faketime_reads_it() {
+    fn a_stopped_clock_is_written_as_faketime_reads_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clock");
         Clock::At(86_461).set(&file);

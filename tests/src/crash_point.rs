@@ -1,4 +1,4 @@
-//! A daemon that is killed right before a chosen system call, by strace.
+//! A daemon that strace kills immediately before a chosen system call.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use crate::program::{send, wait_for_end};
 use crate::{Node, wait};
 
-/// Waits at a running daemon until one of its threads is about to make its `number`th call of a kind, and kills the
-/// daemon then.
+/// Waits until a thread of a running daemon is about to make its `number`th call of a kind, and kills the
+/// daemon at that moment.
 ///
-/// Dropped, it lets the daemon alone.
+/// If this is dropped, the daemon continues.
 #[derive(Debug)]
 pub struct CrashPoint {
     strace: Child,
@@ -20,11 +20,11 @@ pub struct CrashPoint {
 }
 
 impl CrashPoint {
-    /// Sets one at the daemon of `node`, which is killed before its `number`th call (from 1, counted for each thread) of
-    /// `call`, a name that strace knows.
+    /// Attaches to the daemon of `node`, which is killed before its `number`th call (from 1, counted for each
+    /// thread) of `call`, a name that strace knows.
     ///
     /// # Panics
-    /// Where there is no strace, or it is not let.
+    /// If strace is not installed or not permitted.
     #[track_caller]
     pub fn set(node: &Node, call: &str, number: u32) -> Self {
         let output = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ impl CrashPoint {
         wait::until("strace watches the daemon", || {
             let has_ended = point.strace.try_wait().unwrap().is_some();
             let said = point.said();
-            // It ends with the daemon, which may have made its call already.
+            // strace ends with the daemon, which may have made its call already.
             let is_attached = said.contains("attached");
             assert!(is_attached || !has_ended, "strace ended: {said}");
             is_attached
@@ -60,7 +60,7 @@ impl CrashPoint {
 
 impl Drop for CrashPoint {
     fn drop(&mut self) {
-        // It lets go of what it watches, and ends.
+        // strace detaches, and ends.
         send(&self.strace, Signal::TERM);
         if wait_for_end(&mut self.strace, wait::LIMIT).is_none() {
             let _ = self.strace.kill();

@@ -1,4 +1,5 @@
-//! What a move meets beside the daemons: go-carbons that tell how full their caches are, and a carbon that takes lines.
+//! Other programs that a move meets: go-carbons that report how full their caches are, and a carbon that
+//! receives lines.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,24 +10,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct GoCarbons {
     port: u16,
     listening: Vec<Listening>,
-    caches: Vec<Arc<Mutex<Cache>>>,
+    caches: Vec<Arc<Mutex<GoCarbonCache>>>,
 }
 
 #[derive(Debug, Default)]
-struct Cache {
+struct GoCarbonCache {
     size: u64,
     limit: u64,
     asked: usize,
 }
 
-/// A carbon's line receiver: the text of each connection, whole.
+/// A carbon's line receiver, with the whole text of each connection.
 #[derive(Debug)]
 pub struct LineReceiver {
     listening: Listening,
     texts: Arc<Mutex<Vec<String>>>,
 }
 
-/// A listener whose thread ends with it.
+/// A listener whose thread ends when this is dropped.
 #[derive(Debug)]
 struct Listening {
     addr: SocketAddr,
@@ -34,21 +35,23 @@ struct Listening {
 }
 
 impl GoCarbons {
-    /// One on each of `hosts`, with an empty cache of 100 points.
+    /// Starts one on each of `hosts`, with an empty cache of 100 points.
     pub fn start(hosts: &[&str]) -> Self {
         for _ in 0..20 {
             let first = TcpListener::bind((hosts[0], 0)).unwrap();
             let port = first.local_addr().unwrap().port();
             let others = hosts[1..].iter().map(|host| TcpListener::bind((*host, port)));
             let Ok(others) = others.collect::<Result<Vec<TcpListener>, _>>() else { continue };
-            let caches: Vec<Arc<Mutex<Cache>>> = hosts
+            let caches: Vec<Arc<Mutex<GoCarbonCache>>> = hosts
                 .iter()
-                .map(|_| Arc::new(Mutex::new(Cache { limit: 100, ..Cache::default() })))
+                .map(|_| {
+                    Arc::new(Mutex::new(GoCarbonCache { limit: 100, ..GoCarbonCache::default() }))
+                })
                 .collect();
             let listeners = [first].into_iter().chain(others);
             let listening = listeners.zip(&caches).map(|(listener, cache)| {
                 let cache = Arc::clone(cache);
-                Listening::start(listener, move |stream| tell(stream, &cache))
+                Listening::start(listener, move |stream| answer(stream, &cache))
             });
             return Self { port, listening: listening.collect(), caches };
         }
@@ -60,31 +63,31 @@ impl GoCarbons {
         self.port.to_string()
     }
 
-    /// The cache of the carbon with this number, in the order of the hosts, holds so much from now on.
+    /// Sets how many points are in the cache of carbon `number`, in the order of the hosts.
     pub fn fill(&self, number: usize, size: u64) {
         lock(&self.caches[number]).size = size;
     }
 
-    /// How often it was asked.
+    /// How many times it was asked.
     pub fn asked(&self, number: usize) -> usize {
         lock(&self.caches[number]).asked
     }
 
-    /// It listens no more.
+    /// Stops listening.
     pub fn end(&mut self, number: usize) {
         self.listening[number].end();
     }
 }
 
-/// As go-carbon's carbonserver answers.
-fn tell(mut stream: TcpStream, cache: &Mutex<Cache>) {
+/// Answers like go-carbon's carbonserver.
+fn answer(mut stream: TcpStream, cache: &Mutex<GoCarbonCache>) {
     let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
     let first = lines.next().unwrap_or_default();
     let _headers = lines.take_while(|line| !line.is_empty()).count();
     let (status, body) = if first == "GET /admin/info HTTP/1.1" {
         let mut cache = lock(cache);
         cache.asked += 1;
-        let Cache { size, limit, .. } = *cache;
+        let GoCarbonCache { size, limit, .. } = *cache;
         ("200 OK", format!(r#"{{"cache":{{"size":{size},"limit":{limit}}}}}"#))
     } else {
         ("404 Not Found", String::new())
@@ -97,7 +100,7 @@ fn tell(mut stream: TcpStream, cache: &Mutex<Cache>) {
 }
 
 impl LineReceiver {
-    /// One on this host.
+    /// Starts a receiver on this host.
     pub fn start(host: &str) -> Self {
         let texts = Arc::new(Mutex::new(Vec::new()));
         let taken = Arc::clone(&texts);
@@ -111,22 +114,22 @@ impl LineReceiver {
         Self { listening, texts }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn addr(&self) -> String {
         self.listening.addr.to_string()
     }
 
-    /// What came so far, a text for each connection.
+    /// The texts received so far, one for each connection.
     pub fn texts(&self) -> Vec<String> {
         lock(&self.texts).clone()
     }
 
-    /// The values of one figure, in the order in which they came.
+    /// The values of one figure, in the order in which they were received.
     pub fn values(&self, name: &str) -> Vec<f64> {
         self.stamped(name).into_iter().map(|(_, value)| value).collect()
     }
 
-    /// The same with their times, in Unix seconds.
+    /// The values of one figure with their times, in Unix seconds.
     pub fn stamped(&self, name: &str) -> Vec<(u32, f64)> {
         let texts = self.texts();
         let lines = texts.iter().flat_map(|text| text.lines());

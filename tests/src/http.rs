@@ -1,4 +1,4 @@
-//! Requests to a daemon as `curl` would make them, and their answers as they came.
+//! Requests to a daemon like those of `curl`, and the answers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Asks daemons.
+/// A client for daemons.
 #[derive(Debug)]
 pub struct Http {
     runtime: Runtime,
@@ -25,14 +25,14 @@ pub struct Answer {
 }
 
 impl Http {
-    /// Something to ask with.
+    /// A new client.
     pub fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let client = Client::builder().timeout(LIMIT).no_proxy().build().unwrap();
         Self { runtime, client }
     }
 
-    /// `GET url`; none where nobody answers.
+    /// `GET url`, or `None` if there is no answer.
     pub fn try_get(&self, url: &str) -> Option<Answer> {
         self.send(Method::GET, url, &[], Vec::new()).ok()
     }
@@ -40,7 +40,7 @@ impl Http {
     /// `GET url`.
     ///
     /// # Panics
-    /// Where nobody answers.
+    /// If there is no answer.
     #[track_caller]
     pub fn get(&self, url: &str) -> Answer {
         self.send(Method::GET, url, &[], Vec::new())
@@ -50,17 +50,17 @@ impl Http {
     /// `POST url` with this body.
     ///
     /// # Panics
-    /// Where nobody answers.
+    /// If there is no answer.
     #[track_caller]
     pub fn post(&self, url: &str, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         self.send(Method::POST, url, &[("content-type", content_type)], body.into())
             .unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
-    /// Any request.
+    /// Sends any request.
     ///
     /// # Errors
-    /// Where nobody answers, or the answer breaks off.
+    /// If there is no answer, or the answer is cut off.
     pub fn send(
         &self,
         method: Method,
@@ -95,17 +95,17 @@ impl Answer {
     /// The body as one JSON value.
     ///
     /// # Panics
-    /// Where it is none.
+    /// If it is not JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
     }
 
-    /// The body as one JSON value a line.
+    /// The body as one JSON value for each line.
     ///
     /// # Panics
-    /// Where a line is none.
+    /// If a line is not JSON.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<serde_json::Value> {
         let text = self.text();
@@ -118,7 +118,7 @@ impl Answer {
     }
 
     /// # Panics
-    /// Where the status is another one.
+    /// If the status is another one.
     #[track_caller]
     pub fn assert_status(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());

@@ -1,27 +1,27 @@
-//! What has become of the points of a source that an owner of another storage schema got: an oracle that shares nothing with the
-//! code under test.
+//! What happened to the points of a source whose owner has another storage schema: a check that shares no
+//! code with the code under test.
 
 use crate::layout_pair::LayoutPair;
 use crate::plain_file::{PlainArchive, PlainFile};
 
-/// How many seconds may lie between two clocks that agree, by the time that their messages take.
+/// How many seconds apart two clocks that agree may seem, because messages take time.
 const CLOCK_ERROR: u32 = 5;
 
-/// What is promised of points for which an owner's file has no place: `--on-schema-difference`.
+/// The policy for points without a place in an owner's file: `--on-schema-difference`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaPolicy {
     /// The source stays.
     Keep,
     /// The owner's file gets the archives of both.
     Reshape,
-    /// A coarser point that covers it counts.
+    /// A coarser point that covers it is enough.
     Coarsen,
     /// They are given up.
     Drop,
 }
 
 impl SchemaPolicy {
-    /// What `bucky rebalance` is told.
+    /// The flags of `bucky rebalance` for the policy.
     pub fn args(self) -> &'static [&'static str] {
         match self {
             Self::Keep => &[],
@@ -32,44 +32,46 @@ impl SchemaPolicy {
     }
 }
 
-/// When the files were laid down, and when they were looked at, by the clock that is behind.
+/// When the files were written and when they were checked, by the clock that is behind.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// When they were laid down.
+    /// When they were written.
     pub laid: u32,
-    /// When they are looked at: what has expired by both clocks then does not count.
+    /// When they were checked: points that had expired by both clocks then do not count.
     pub end: u32,
-    /// The same by the owner's clock, which alone decides about the owner's own points.
+    /// The time of the check by the owner's clock, which alone decides about the owner's own points.
     pub owners_end: u32,
 }
 
-/// What has become of the points of one source.
+/// What happened to the points of one source.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// How many count.
+    /// The number of points that count.
     pub points: u64,
-    /// How many the owner's file holds.
+    /// The number of points that the owner's file holds.
     pub held: u64,
-    /// Of those that are held: by a newer turn of their slot.
+    /// Of those held, the number held by a newer turn of their slot.
     newer: u64,
-    /// Points for which the owner's file has no slot.
+    /// The number of points for which the owner's file has no slot.
     without_place: u64,
-    /// Of these: points that a coarser archive of the owner has a point for.
+    /// Of these, the number of points that a coarser archive of the owner has a point for.
     coarser: u64,
-    /// Points of the future whose slot has an older one that has not expired: one of the two has to wait.
+    /// The number of points in the future whose slot has an older point that has not expired: one of the two
+    /// must wait.
     early: u64,
-    /// Whether either file has points of the future. They take the slots of the oldest: that is for a person to look at.
+    /// Whether either file has points in the future. They take the slots of the oldest points; an operator
+    /// must check that.
     has_future: bool,
-    /// Whether points that the owner does not hold have expired since the files were laid down.
+    /// Whether points that the owner does not hold have expired since the files were written.
     has_expired: bool,
-    /// Points for which it has a slot, which holds something else.
+    /// The points for which the owner has a slot that holds something else.
     missing: Vec<(u32, u32)>,
-    /// The owner's own points that are gone or changed, and points with another value than the source's.
-    spoilt: Vec<String>,
+    /// The owner's own points that are missing or changed, and points whose value differs from the source's.
+    changed_points: Vec<String>,
 }
 
 impl Account {
-    /// Looks for the points of the pair's source in the owner's file as it is in the end.
+    /// Looks for the points of the pair's source in the owner's file at the end.
     pub fn of(pair: &LayoutPair, owned: Option<&PlainFile>, times: Times) -> Self {
         let archives = pair.source.archives.iter();
         let mut archives = archives.chain(pair.owner.iter().flat_map(|owner| &owner.archives));
@@ -84,17 +86,17 @@ impl Account {
             account.has_expired |=
                 expired.any(|(time, _)| there.is_none_or(|there| there.value(time).is_none()));
             for (time, value) in archive.valid(times.end) {
-                account.look(archive, owned, time, times);
+                account.count_point(archive, owned, time, times);
                 account.compare(pair, owned, (archive.step, time), value);
             }
         }
         if let Some(before) = &pair.owner {
-            account.look_at_owners_own(before, owned, times.owners_end);
+            account.check_owners_points(before, owned, times.owners_end);
         }
         account
     }
 
-    fn look(
+    fn count_point(
         &mut self,
         archive: &PlainArchive,
         owned: Option<&PlainFile>,
@@ -123,7 +125,7 @@ impl Account {
         self.coarser += u64::from(owned.is_some_and(|owned| is_covered(owned, archive, time)));
     }
 
-    /// A gap of the owner's finest archive has the source's value, and no other.
+    /// Checks that a gap of the owner's finest archive got the source's value.
     fn compare(
         &mut self,
         pair: &LayoutPair,
@@ -136,14 +138,15 @@ impl Account {
         let had = pair.owner.as_ref().and_then(|owner| owner.archive(step)?.value(time));
         match found {
             Some(found) if had.is_none() && found.to_bits() != value.to_bits() => {
-                self.spoilt.push(format!("{step} s: {time} is {found} and was {value}"));
+                self.changed_points.push(format!("{step} s: {time} is {found} and was {value}"));
             }
             _ => {}
         }
     }
 
-    /// No move takes anything from an owner. Of coarser slots, which may have been rolled up anew, only that they are there.
-    fn look_at_owners_own(&mut self, before: &PlainFile, owned: Option<&PlainFile>, end: u32) {
+    /// Checks that the owner's own points remain. Coarser slots may have been rolled up again, so they only
+    /// have to exist.
+    fn check_owners_points(&mut self, before: &PlainFile, owned: Option<&PlainFile>, end: u32) {
         for archive in &before.archives {
             let step = archive.step;
             let is_finest = owned.is_some_and(|owned| finest(owned) == step);
@@ -153,13 +156,13 @@ impl Account {
                 let is_changed =
                     is_finest && found.is_some_and(|found| found.to_bits() != value.to_bits());
                 if is_changed || !there.is_some_and(|there| there.holds(time)) {
-                    self.spoilt.push(format!("{step} s: the owner's {time} is {found:?}"));
+                    self.changed_points.push(format!("{step} s: the owner's {time} is {found:?}"));
                 }
             }
         }
     }
 
-    /// Whether the source may go, by what the policy promises.
+    /// Whether the policy allows the source to be deleted.
     fn may_go(&self, policy: SchemaPolicy) -> bool {
         let is_filled = self.missing.is_empty() && self.early == 0;
         is_filled
@@ -170,7 +173,7 @@ impl Account {
             }
     }
 
-    /// What must not be; `left` is the source's file where it is still there.
+    /// The violations. `left` is the source's file, if it still exists.
     pub fn problems(
         &self,
         policy: SchemaPolicy,
@@ -178,7 +181,7 @@ impl Account {
         left: Option<&PlainFile>,
         is_reported: bool,
     ) -> Vec<String> {
-        let mut problems = self.spoilt.clone();
+        let mut problems = self.changed_points.clone();
         if !self.missing.is_empty() {
             let some = &self.missing[..self.missing.len().min(3)];
             problems.push(format!("the owner has a place for {some:?}, and lacks them"));
@@ -198,15 +201,15 @@ impl Account {
         problems
     }
 
-    /// Whether there was no reason to keep the source: points that have expired meanwhile are one.
+    /// Whether there was no reason to keep the source. Points that have expired since are a reason.
     fn must_go(&self, policy: SchemaPolicy, pair: &LayoutPair) -> bool {
         let is_plain = !self.has_future && !self.has_expired;
         let has_room = policy == SchemaPolicy::Reshape && pair.fits_together();
         is_plain && (has_room || self.may_go(policy))
     }
 
-    /// For messages.
-    pub fn told(&self) -> String {
+    /// The counts, for messages.
+    pub fn summary(&self) -> String {
         format!(
             "{} points, {} held, {} of them by newer ones, {} without place, {} of them in coarser ones, {} early, {} \
              missing",
@@ -237,7 +240,7 @@ mod tests {
 
     const NOW: u32 = 1_790_000_000;
 
-    /// A source with three points, the oldest of which a shorter owner has no place for.
+    /// A source with three points; a shorter owner has no place for the oldest.
     fn pair() -> LayoutPair {
         let mut source = PlainFile::empty(&[(10, 20)], 1, 0.5);
         for age in [0, 50, 150] {
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_unfilled_or_unreported_is_told() {
+    fn lost_unfilled_and_unreported_points_are_reported() {
         let keep = SchemaPolicy::Keep;
         assert_eq!(problems(keep, true, true, filled), [""; 0]);
         assert_eq!(problems(keep, true, false, filled), ["it was kept, and not reported"]);
@@ -286,8 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coarser_point_counts_where_that_is_the_policy_and_nothing_does_where_points_are_given_up()
-    {
+    fn the_policy_decides_whether_a_coarser_point_is_enough() {
         let coarse = |file: &mut PlainFile| {
             filled(file);
             let time = NOW - 150;

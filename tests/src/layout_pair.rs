@@ -1,4 +1,4 @@
-//! Pairs of files of one metric that different storage schemas made, by chance: a source, and what its owner has.
+//! Random pairs of files of one metric from different storage schemas: a source, and its owner's file.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use crate::plain_file::{PlainArchive, PlainFile};
 
 /// Steps of finest archives. Many of them do not divide each other.
 const STEPS: [u32; 10] = [1, 5, 7, 10, 15, 20, 30, 60, 90, 300];
-/// How many times coarser the next archive is.
+/// Factors between the steps of an archive and the next coarser one.
 const TIMES: [u32; 6] = [2, 3, 4, 6, 10, 12];
-/// How far an archive reaches back at least: a run takes seconds, and points that have expired in the end prove nothing.
+/// The shortest retention: a run takes seconds, and points that expire during it prove nothing.
 const SHORTEST: u32 = 900;
-/// How many slots an archive has at most.
+/// The largest number of slots of an archive.
 const MOST_SLOTS: u32 = 1_200;
 
 /// A source, and its owner's file.
@@ -20,12 +20,12 @@ const MOST_SLOTS: u32 = 1_200;
 pub struct LayoutPair {
     /// The misplaced file.
     pub source: PlainFile,
-    /// The owner's, if it has one.
+    /// The owner's file, if it has one.
     pub owner: Option<PlainFile>,
 }
 
 impl LayoutPair {
-    /// A pair by chance, with points up to `now` and some after it.
+    /// A random pair, with points up to `now` and some after it.
     pub fn random(rng: &mut Rng, now: u32) -> Self {
         let layout = layout(rng);
         let source = file(rng, &layout, now, 1.0);
@@ -33,7 +33,8 @@ impl LayoutPair {
         Self { source, owner }
     }
 
-    /// Whether one file could have the archives of both, each as long as the longer, as whisper.py wants them.
+    /// Whether one file could have the archives of both, each with the longer retention, by the rules of
+    /// whisper.py.
     pub fn fits_together(&self) -> bool {
         let owners = self.owner.iter().flat_map(|owner| &owner.archives);
         let mut reaches: BTreeMap<u32, u32> = BTreeMap::new();
@@ -49,7 +50,7 @@ impl LayoutPair {
     }
 
     /// Both layouts, for messages.
-    pub fn told(&self) -> String {
+    pub fn description(&self) -> String {
         let owner = self.owner.as_ref().map_or("no file".to_owned(), PlainFile::layout);
         format!("source {}, owner {owner}", self.source.layout())
     }
@@ -63,7 +64,8 @@ fn layout(rng: &mut Rng) -> Archives {
     for _ in 0..rng.u32(0..3) {
         let (finer, finer_slots) = archives[archives.len() - 1];
         step *= one_of(rng, &TIMES);
-        // As whisper.py wants it: longer than the finer one, which has enough points for one of these.
+        // whisper.py requires that it reaches farther than the finer one, which must have enough points for
+        // one of these.
         let reach = finer * finer_slots;
         if step / finer <= finer_slots && reach / step < MOST_SLOTS / 2 {
             archives.push((step, slots(rng, step, reach + step)));
@@ -72,26 +74,26 @@ fn layout(rng: &mut Rng) -> Archives {
     archives
 }
 
-/// A number of slots that reaches back for `shortest` at least.
+/// A number of slots with a retention of at least `shortest`.
 fn slots(rng: &mut Rng, step: u32, shortest: u32) -> u32 {
     let least = shortest.div_ceil(step).max(12);
     rng.u32(least..=(least * 3).min(MOST_SLOTS).max(least))
 }
 
-/// What the owner's file keeps beside such a source.
+/// The layout of the owner's file for such a source.
 fn owners_layout(rng: &mut Rng, source: &Archives) -> Option<Archives> {
     let mut archives = source.clone();
     let which = rng.usize(..archives.len());
     match rng.u32(0..20) {
         0..4 => return None,
         4..7 => {}
-        // Shorter, and longer.
+        // One archive shorter, or longer.
         7..10 => archives[which].1 = (archives[which].1 / 2).max(6),
         10..12 => archives[which].1 *= 2,
-        // Without one of its archives, or with that alone.
+        // Without one of the archives, or with only that one.
         12..14 if archives.len() > 1 => drop(archives.remove(which)),
         14..15 => archives = vec![archives[which]],
-        // With one more, which is coarser than all.
+        // With one more archive, which is the coarsest.
         15..17 => {
             let (step, slots) = archives[archives.len() - 1];
             archives.push((step * 2, slots));
@@ -101,7 +103,7 @@ fn owners_layout(rng: &mut Rng, source: &Archives) -> Option<Archives> {
     Some(archives)
 }
 
-/// A file with points by chance, whose values begin at `value` and are never the same twice.
+/// A file with random points, whose values begin at `value` and are all different.
 fn file(rng: &mut Rng, layout: &Archives, now: u32, mut value: f64) -> PlainFile {
     let mut file = PlainFile::empty(layout, rng.u32(1..=5), one_of(rng, &[0.0, 0.5, 1.0]));
     let is_empty = rng.u32(0..10) == 0;
@@ -114,7 +116,7 @@ fn file(rng: &mut Rng, layout: &Archives, now: u32, mut value: f64) -> PlainFile
     file
 }
 
-/// Which slots of an archive are to have points, in an order by chance: the first decides where the others lie.
+/// The times of the points of an archive, in random order: the first one becomes the base.
 fn times(rng: &mut Rng, archive: &PlainArchive, now: u32) -> Vec<u32> {
     let (step, slots) = (archive.step, archive.reach() / archive.step);
     let newest = now - now % step;
@@ -127,11 +129,11 @@ fn times(rng: &mut Rng, archive: &PlainArchive, now: u32) -> Vec<u32> {
     let ages = (youngest..oldest).filter(|_| rng.f64() < share).collect::<Vec<_>>();
     let mut times: Vec<u32> = ages.into_iter().map(|age| newest - age * step).collect();
     if rng.u32(0..4) == 0 {
-        // Of a turn before, which has expired.
+        // Points of an earlier turn, which have expired.
         times.extend((0..slots / 8).map(|age| newest - (slots + age) * step));
     }
     if rng.u32(0..8) == 0 {
-        // Of a clock that was ahead.
+        // Points of a clock that was ahead.
         times.extend((1..=rng.u32(1..4)).map(|slot| newest + slot * step));
     }
     rng.shuffle(&mut times);
@@ -155,7 +157,7 @@ mod tests {
             let pair = LayoutPair::random(&mut rng, 1_790_000_000);
             for file in [Some(pair.source.clone()), pair.owner.clone()].into_iter().flatten() {
                 let bytes = file.encode();
-                assert!(Image::parse(&bytes).is_ok(), "{}", pair.told());
+                assert!(Image::parse(&bytes).is_ok(), "{}", pair.description());
             }
         }
     }

@@ -1,8 +1,9 @@
-//! Every point of every archive of every node: read before a move, it says afterwards what is missing.
+//! Every point of every archive of every node: read before a move, it shows afterwards what is missing.
 //!
-//! The rules are those of the fill: a slot that the owner had keeps its value, any other has that of a source. Where
-//! several nodes had parts of a metric, slots that are coarser than the owner's finest may have been rolled up anew: of those
-//! only that they are known is checked here. A point that has left its archive's window meanwhile is no loss.
+//! The rules are those of the fill: a slot that the owner had keeps its value, and any other slot gets that
+//! of a source. If several nodes had parts of a metric, slots coarser than the owner's finest may have been
+//! rolled up again: for those, only their existence is checked. A point that has left its archive's window
+//! since is not a loss.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use bucky_whisper::{Archive, Image, MetricName, Point, Series};
 
 use crate::{metrics, tree};
 
-/// Beginnings of metrics that each node keeps to itself.
+/// The prefix of metrics that each node keeps for itself.
 pub const LOCAL_PREFIX: &str = "carbon.agents.";
 
 /// All valid points of some nodes at one time.
@@ -26,16 +27,16 @@ pub struct Ledger {
 #[derive(Debug)]
 struct FileCopy {
     host: String,
-    /// Finest first, as all layouts of these tests have them.
+    /// The finest first, as in all layouts of these tests.
     archives: Vec<(Archive, Vec<Point>)>,
 }
 
-/// What a comparison has found.
+/// The result of a comparison.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Points that were looked for.
+    /// The number of points that were checked.
     pub points: u64,
-    /// What is missing, changed or misplaced, a line each.
+    /// What is missing, changed or misplaced, one line each.
     pub problems: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ impl Ledger {
     /// Reads the files of these hosts.
     ///
     /// # Panics
-    /// Where a file cannot be read. Files that are no Whisper files have no points.
+    /// If a file cannot be read. Files that are not Whisper files have no points.
     pub fn read(hosts: &[(String, PathBuf)]) -> Self {
         let now = metrics::now();
         let mut copies: BTreeMap<MetricName, Vec<FileCopy>> = BTreeMap::new();
@@ -57,7 +58,7 @@ impl Ledger {
         Self { now, copies }
     }
 
-    /// When it was read.
+    /// The time of the reading.
     pub fn now(&self) -> u32 {
         self.now
     }
@@ -67,7 +68,7 @@ impl Ledger {
         self.copies.len()
     }
 
-    /// Takes these metrics out.
+    /// Removes these metrics.
     #[must_use]
     pub fn without<'m>(mut self, metrics: impl IntoIterator<Item = &'m MetricName>) -> Self {
         for metric in metrics {
@@ -89,11 +90,11 @@ impl Ledger {
 
     /// How many metrics have a file on a host that does not own them.
     pub fn misplaced(&self, ring: &Ring) -> usize {
-        let strays = |metric: &MetricName, copies: &[FileCopy]| {
+        let unexpected_files = |metric: &MetricName, copies: &[FileCopy]| {
             owner_hosts(ring, metric)
                 .is_some_and(|owners| copies.iter().any(|copy| !owners.contains(&copy.host)))
         };
-        self.copies.iter().filter(|(metric, copies)| strays(metric, copies)).count()
+        self.copies.iter().filter(|(metric, copies)| unexpected_files(metric, copies)).count()
     }
 
     /// The points of the archive with this resolution, from the file of `metric` on `host`.
@@ -106,17 +107,17 @@ impl Ledger {
             .map(|(_, points)| points)
     }
 
-    /// The same of a metric that only one host has.
+    /// The points of the archive with this resolution, for a metric that only one host has.
     ///
     /// # Panics
-    /// Where none or several have it.
+    /// If no host or several hosts have it.
     pub fn only_archive(&self, metric: &str, seconds_per_point: u32) -> &[Point] {
         let copies = &self.copies[&metric.parse::<MetricName>().unwrap()];
         let [copy] = copies.as_slice() else { panic!("{metric} is on {} hosts", copies.len()) };
         copy.archive(seconds_per_point).unwrap_or_else(|| panic!("{metric}: no such archive")).1
     }
 
-    /// Looks for everything in this ledger in `after`, which was read after a move over `ring`.
+    /// Looks for everything in this ledger in `after`, which was read after a move to `ring`.
     pub fn compare(&self, after: &Self, ring: &Ring) -> Findings {
         let mut findings = Findings::default();
         for (metric, before) in &self.copies {
@@ -150,7 +151,7 @@ impl FileCopy {
     }
 }
 
-/// The hosts that own `metric`; none where every host keeps its own.
+/// The hosts that own `metric`, or `None` if every host keeps its own.
 pub fn owner_hosts(ring: &Ring, metric: &MetricName) -> Option<Vec<String>> {
     if metric.as_str().starts_with(LOCAL_PREFIX) {
         return None;
@@ -188,12 +189,14 @@ fn compare_copies(
             for point in points.iter().filter(in_window) {
                 findings.points += 1;
                 let found = there.and_then(|(_, points)| at(points, point.timestamp));
-                // One that has left the owner's own, shorter window may have gone before the fill.
+                // A point that has left the owner's own, shorter window may have been overwritten before the
+                // fill.
                 let known_to_owner = own.and_then(|own| own.archive(step)).and_then(|own| {
                     let is_kept = u64::from(point.timestamp) + own.0.retention() > u64::from(now);
                     at(own.1, point.timestamp).filter(|_| is_kept)
                 });
-                // Where both had it the owner's counts; where several sources had it, one of theirs.
+                // If both had it, the owner's value is kept; if several sources had it, any of theirs is
+                // correct.
                 let expected = known_to_owner.unwrap_or(point.value);
                 let is_exact = before.len() == 1 || (is_finest && known_to_owner.is_some());
                 let problem = match found {
@@ -244,8 +247,8 @@ mod tests {
         .unwrap()
     }
 
-    /// What a move from `a` to `b` would have left, and what the ledger finds. What moves is given the newest minute, so
-    /// that what it writes is of the same times.
+    /// What the ledger finds after a move from `a` to `b`. `moved` gets the newest minute, so that it writes
+    /// points of the same times.
     fn findings(moved: impl FnOnce(&Path, &Path, u32)) -> Vec<String> {
         let newest = newest_minute();
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_sees_what_is_gone_what_has_changed_and_what_is_left_behind() {
+    fn a_ledger_finds_missing_changed_and_leftover_points() {
         let metric: MetricName = "m.x".parse().unwrap();
         let gone = findings(|a, _, _| std::fs::remove_file(a.join("m/x.wsp")).unwrap());
         assert_eq!(gone, ["m.x is not on its owner b"]);

@@ -1,32 +1,33 @@
-//! What the end-to-end tests and the demo are made with: real daemons on loopback over real Whisper files.
+//! The parts of the end-to-end tests and the demo: real daemons on loopback with real Whisper files.
 //!
-//! A test is a story: it starts a [`TestCluster`], lays metrics down where an old ring had them, runs `bucky`, and looks
-//! at what the nodes' folders hold afterwards. Nothing in here waits for a time, only for a condition with a limit
-//! ([`wait`]), and a test that fails shows what its daemons have logged.
+//! A test is a story: it starts a [`TestCluster`], writes metrics to the nodes that an old ring names, runs
+//! `bucky`, and checks the nodes' folders afterwards. Nothing here waits for a fixed time, only for a
+//! condition with a limit ([`wait`]). A failing test shows the logs of its daemons.
 //!
-//! - [`cluster`], [`node`]: daemons with addresses and folders of their own, ended on drop
-//! - [`clock`]: a daemon whose clock is another one
-//! - [`crash_point`]: ends a daemon right before a chosen system call
-//! - [`gate`]: stands before a daemon, holds requests back, cuts it off, and spoils its answers
-//! - [`link`]: a long, narrow link between the nodes
+//! - [`cluster`], [`node`], [`launch`]: daemons with their own addresses and folders, stopped on drop
+//! - [`clock`]: a daemon with a different clock
+//! - [`crash_point`]: kills a daemon immediately before a chosen system call
+//! - [`gate`]: a proxy before a daemon that holds requests back, cuts it off, and changes its answers
+//! - [`link`]: a slow link with a long round trip between the nodes
 //! - [`go`]: the Go tool's daemon and client, as strict as the real ones
-//! - [`go_carbon`]: go-carbons that tell how full their caches are, and a carbon that takes lines
-//! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable order
-//! - [`program`]: a run of `bucky`, and what is asserted of it; [`terminal`]: a terminal to run it at
-//! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
-//! - [`layout_pair`]: files of one metric by different schemas; [`layout_account`]: what has become of their points, by a reader of
-//!   its own, [`plain_file`]
-//! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
+//! - [`go_carbon`]: go-carbons that report how full their caches are, and a carbon that receives lines
+//! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable
+//!   order
+//! - [`program`]: a run of `bucky`, and assertions about it; [`terminal`]: a terminal to run it at
+//! - [`metrics`]: Whisper files with current points; [`tree`]: the files and folders below a prefix
+//! - [`layout_pair`]: files of one metric with different schemas; [`layout_account`]: what happened to their
+//!   points, by an independent reader, [`plain_file`]
+//! - [`ledger`]: every point of every archive of every node, and whether it is on its owner
 //! - [`carbon`]: a real carbon on every node, and real relays before them
-//! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is with its owner;
-//!   [`schema`]: what their nodes make of a metric, alike or not
-//! - [`steps`]: whisper.py, stopped at the moments in which it and a move can meet
-//! - [`soak`]: how often a story with chance in it runs, and what it has looked at
-//! - [`inputs`]: bytes from outside, and what must hold whatever they are
-//! - [`token`]: tokens as the Go tool's users make them
-//! - [`http`]: requests as `curl` would make them; [`peer`]: whisper.py's reading of the same files
+//! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is
+//!   on its owner; [`schema`]: the files that their nodes create for a metric, equal or different
+//! - [`steps`]: whisper.py, stopped at the moments when it and a move can collide
+//! - [`soak`]: how many times a test with random parts runs, and what it has checked
+//! - [`inputs`]: bytes from outside, and what must hold for any of them
+//! - [`token`]: tokens as the Go tool's users create them
+//! - [`http`]: requests like those of `curl`; [`peer`]: whisper.py's reading of the same files
 //!
-//! Everything here panics where something does not go as it should: that is how a test fails.
+//! Everything here panics on an error: that is how a test fails.
 
 #![expect(clippy::unwrap_used, reason = "the tests' own code fails by panicking")]
 
@@ -40,12 +41,13 @@ pub mod go;
 pub mod go_carbon;
 pub mod http;
 pub mod inputs;
+pub mod launch;
 pub mod layout_account;
 pub mod layout_pair;
 pub mod ledger;
 pub mod link;
+mod live_check;
 mod live_copy;
-mod live_look;
 pub mod metrics;
 pub mod node;
 pub mod order;
@@ -70,13 +72,14 @@ pub use crash_point::CrashPoint;
 pub use gate::{Cut, Fault, Gate};
 pub use go::{GoClient, GoDaemon};
 pub use go_carbon::{GoCarbons, LineReceiver};
+pub use launch::{Injection, Launch};
 pub use ledger::Ledger;
 pub use link::{Link, LinkSpec};
 pub use metrics::Layout;
-pub use node::{Injection, Launch, Node};
+pub use node::Node;
 pub use program::{Finished, Running};
 pub use schema::Schemas;
 pub use steps::{SteppedWhisper, Stop};
 pub use terminal::Terminal;
-pub use writer::{Manner, Route, Writers};
+pub use writer::{Route, WriterOptions, Writers};
 pub use written::Written;

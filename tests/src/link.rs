@@ -1,10 +1,11 @@
-//! A long, narrow link between the nodes of a cluster: every byte travels for half a round trip, and no more of them a second
-//! than the link carries.
+//! A slow link with a long round trip between the nodes of a cluster: every byte takes half a round trip, and
+//! the link carries a limited number of bytes a second.
 //!
-//! A [`Link`] stands before all daemons. What they answer shares one wire, and what they are asked shares another: where all
-//! nodes send to one, that is this one's own link. As on a real network a connection takes a round trip to come about, and
-//! begins to send slowly: its window doubles with every round trip, and shrinks again when it was idle. Nothing is ever lost on
-//! the way. What is counted is what TCP carries; the headers of packets are not.
+//! A [`Link`] is a proxy before all daemons. Their answers share one wire, and the requests to them share
+//! another. If all nodes send to one node, this models that node's own link. As on a real network, a
+//! connection takes a round trip to open and sends slowly at first: its window doubles with every round trip,
+//! and shrinks again after idle time. Nothing is ever lost. The link counts the bytes that TCP carries,
+//! without the headers of packets.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -19,26 +20,27 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-/// What is put on the wire at once, as the time in which that carries it; and the least and the most.
+/// The amount that is put on the wire at once, as transmission time; and its smallest and greatest number of
+/// bytes.
 const CHUNK: Duration = Duration::from_millis(2);
 const CHUNK_BYTES: (usize, usize) = (1460, 256 * 1024);
-/// How much may wait for the wire, as the time in which that carries it. A sender behind it waits.
+/// How much may wait for the wire, as transmission time. Further senders wait.
 const QUEUE: Duration = Duration::from_millis(20);
-/// What a connection may send before anything is acknowledged: ten segments, as Linux does.
+/// What a connection may send before the first acknowledgement: ten segments, as in Linux.
 const FIRST_WINDOW_BYTES: usize = 14_600;
-/// What a connection may have on its way at most.
+/// The most bytes of a connection that may be in flight.
 const LAST_WINDOW_BYTES: usize = 8 * 1024 * 1024;
-/// After how long without a byte a connection begins slowly again, as Linux does after a retransmission's time.
+/// The idle time after which a connection starts slowly again, as Linux does after a retransmission timeout.
 const IDLE: Duration = Duration::from_millis(220);
-/// Chunks of a connection that are on their way at most: more than a full window has, and than a queue.
+/// The most chunks of a connection that are in flight: more than a full window and a queue have.
 const CHUNKS: usize = 4096;
 
-/// What a link is like.
+/// The properties of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkSpec {
-    /// How long a byte and its answer travel.
+    /// How long a byte and its answer take together.
     pub round_trip: Duration,
-    /// What it carries each way.
+    /// How many bytes a second it carries in each direction.
     pub bytes_per_second: u64,
 }
 
@@ -51,21 +53,21 @@ pub struct Link {
     runtime: Runtime,
 }
 
-/// One direction.
+/// One direction of the link.
 #[derive(Debug)]
 struct Wire {
     bytes_per_second: f64,
-    /// When all that was put on it has left.
+    /// When everything on it will have been sent.
     free: Mutex<Instant>,
     bytes: AtomicU64,
 }
 
-/// What a connection may send in one direction.
+/// The window of a connection in one direction.
 struct Window {
     round_trip: Duration,
     size: usize,
     on_the_way: usize,
-    /// What was sent, and when its acknowledgement comes.
+    /// The sizes of what was sent, and when each acknowledgement arrives.
     sent: VecDeque<(Instant, usize)>,
     last: Instant,
 }
@@ -74,7 +76,7 @@ impl Link {
     /// A link that nothing uses yet.
     ///
     /// # Panics
-    /// Where no thread can be started.
+    /// If no thread can be started.
     pub fn new(spec: LinkSpec) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("link").enable_all().build().unwrap();
@@ -82,10 +84,10 @@ impl Link {
         Self { spec, requests: wire(), answers: wire(), runtime }
     }
 
-    /// Has everything that goes to `addr` travel over the link to `target`.
+    /// Sends everything that goes to `addr` over the link to `target`.
     ///
     /// # Panics
-    /// Where `addr` is taken.
+    /// If `addr` is in use.
     pub fn stand_before(&self, addr: SocketAddr, target: SocketAddr) {
         let listener = self.runtime.block_on(TcpListener::bind(addr)).unwrap();
         let (requests, answers) = (Arc::clone(&self.requests), Arc::clone(&self.answers));
@@ -93,7 +95,7 @@ impl Link {
         self.runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (requests, answers) = (Arc::clone(&requests), Arc::clone(&answers));
-                // A connection that fails is its client's to report.
+                // If a connection fails, its client reports it.
                 tokio::spawn(async move {
                     let Ok(daemon) = TcpStream::connect(target).await else { return };
                     let _ = (client.set_nodelay(true), daemon.set_nodelay(true));
@@ -107,7 +109,7 @@ impl Link {
         });
     }
 
-    /// What it is like.
+    /// Its properties.
     pub fn spec(&self) -> LinkSpec {
         self.spec
     }
@@ -117,13 +119,13 @@ impl Link {
         self.answers.bytes.load(Ordering::Relaxed)
     }
 
-    /// How many bytes of requests have.
+    /// How many bytes of requests have been put on the wire.
     pub fn asked_bytes(&self) -> u64 {
         self.requests.bytes.load(Ordering::Relaxed)
     }
 }
 
-/// Carries one direction of a connection, which stands from `greeted` on.
+/// Carries one direction of a connection, which is open from `greeted` on.
 async fn carry(
     wire: Arc<Wire>,
     round_trip: Duration,
@@ -136,7 +138,7 @@ async fn carry(
     send(&wire, Window::new(round_trip, greeted), from, sender).await;
 }
 
-/// Puts what is read on the wire, as fast as that and the window allow.
+/// Puts the data that is read on the wire, as fast as the wire and the window allow.
 async fn send(
     wire: &Wire,
     mut window: Window,
@@ -186,7 +188,7 @@ impl Wire {
         Self { bytes_per_second, free: Mutex::new(Instant::now()), bytes: AtomicU64::new(0) }
     }
 
-    /// How much is put on it at once.
+    /// How many bytes are put on it at once.
     fn chunk_bytes(&self) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
@@ -197,13 +199,13 @@ impl Wire {
         bytes.clamp(CHUNK_BYTES.0, CHUNK_BYTES.1)
     }
 
-    /// When no more than `queue` waits for it.
+    /// When at most `queue` waits for it.
     fn free_within(&self, queue: Duration) -> Instant {
         let free = *self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.checked_sub(queue).unwrap_or(free)
     }
 
-    /// Puts so many bytes on it; gives when the last of them leaves.
+    /// Puts `bytes` on it, and returns when the last of them is sent.
     fn put(&self, bytes: usize, now: Instant) -> Instant {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         #[expect(clippy::cast_precision_loss, reason = "a chunk is small")]
@@ -220,7 +222,7 @@ impl Window {
         Self { round_trip, size: FIRST_WINDOW_BYTES, on_the_way: 0, sent, last: begins }
     }
 
-    /// How much may be sent now, or when to ask again.
+    /// How many bytes may be sent now, or when to ask again.
     fn room(&mut self, now: Instant) -> Result<usize, Instant> {
         while let Some((acknowledged, bytes)) = self.sent.front().copied()
             && acknowledged <= now

@@ -9,21 +9,21 @@ use bucky_whisper::{
     Aggregation, Header, MetricName, OpenMode, Point, Retention, WhisperFile, XFilesFactor,
 };
 
-/// How long a file's lock is waited for.
+/// How long to wait for a file's lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a metric's file keeps.
+/// The layout and the settings of a metric's file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layout {
-    /// As in carbon's `storage-schemas.conf`.
+    /// The retentions, as in carbon's `storage-schemas.conf`.
     pub retentions: &'static str,
     /// How finer points become a coarser one.
     pub aggregation: Aggregation,
-    /// The share of finer points that it needs.
+    /// The share of finer points that a coarser point needs.
     pub x_files_factor: f32,
 }
 
-/// The layouts of a mixed cluster; small, so that thousands of files are quickly laid down.
+/// The layouts of a mixed cluster; small, so that thousands of files are written quickly.
 pub const LAYOUTS: [Layout; 6] = [
     Layout {
         retentions: "10s:1h,1m:6h,10m:2d",
@@ -37,8 +37,8 @@ pub const LAYOUTS: [Layout; 6] = [
     Layout { retentions: "30s:2h,10m:5d", aggregation: Aggregation::AbsMax, x_files_factor: 1.0 },
 ];
 
-/// Another layout for each of these, as a node with other schemas creates them: shorter, with other steps, with more archives or
-/// fewer. The archives of both fit into one file.
+/// Another layout for each of these, as a node with other schemas would create it: shorter, with other steps,
+/// or with more or fewer archives. The archives of both fit into one file.
 pub const OTHER_LAYOUTS: [Layout; 6] = [
     Layout { retentions: "10s:30m,1m:6h", aggregation: Aggregation::Average, x_files_factor: 0.5 },
     Layout { retentions: "5m:1d", aggregation: Aggregation::Sum, x_files_factor: 0.0 },
@@ -48,7 +48,7 @@ pub const OTHER_LAYOUTS: [Layout; 6] = [
     Layout { retentions: "30s:1h", aggregation: Aggregation::AbsMax, x_files_factor: 1.0 },
 ];
 
-/// A layout of one archive, a point a minute for a day.
+/// A layout with one archive: a point a minute for a day.
 pub const MINUTES: Layout =
     Layout { retentions: "1m:1d", aggregation: Aggregation::Average, x_files_factor: 0.5 };
 
@@ -63,7 +63,7 @@ impl Layout {
         Header::for_retentions(&self.archives(), self.aggregation, factor).unwrap()
     }
 
-    /// A whole file without points.
+    /// A complete file without points.
     pub fn empty_file(&self) -> Vec<u8> {
         let header = self.header();
         let mut content = header.encode();
@@ -78,13 +78,13 @@ pub fn now() -> u32 {
     u32::try_from(since.as_secs()).unwrap()
 }
 
-/// The newest slot of a point a minute: the time in whole minutes, in Unix seconds. The clock is asked once, so that the answer is a
-/// slot's time also where a minute ends.
+/// The newest slot of a series with a point a minute, in Unix seconds. The clock is read only once, so that
+/// the result is a slot's time even if a minute ends just now.
 pub fn newest_minute() -> u32 {
     now() / 60 * 60
 }
 
-/// The name of the `number`th metric of a made-up shop: a few levels, some broad and some deep, some tagged.
+/// The name of the `number`th metric of an invented shop: of different depths and widths, some tagged.
 pub fn name(number: usize) -> MetricName {
     let (host, part) = (number / 40, number % 40);
     let text = match part {
@@ -96,8 +96,8 @@ pub fn name(number: usize) -> MetricName {
     text.parse().unwrap()
 }
 
-/// Points over the whole reach of `layout`, the newest at `now`: dense, or with gaps of one point and of many, by
-/// `seed`. Zeros and negative values are among them.
+/// Points over the whole retention of `layout`, the newest at `now`. By `seed` they are dense, or have gaps
+/// of one point or of many. Some values are zero or negative.
 pub fn history(layout: &Layout, now: u32, seed: usize) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     let mut newer = now + 1;
@@ -105,7 +105,7 @@ pub fn history(layout: &Layout, now: u32, seed: usize) -> Vec<Point> {
         let step = archive.seconds_per_point();
         let reach = u32::try_from(archive.seconds()).unwrap();
         let oldest = now - reach + step;
-        // Coarse archives get what the finer ones do not reach back to.
+        // Coarse archives get the points that are older than the finer ones.
         let times = (1..).map(|slot| newer - slot * step.min(newer)).take_while(|t| *t >= oldest);
         let kept = times.filter(|t| is_known(seed, (t / step) as usize));
         points.extend(kept.take(250).map(|t| Point { timestamp: t, value: value(seed, t) }));
@@ -130,13 +130,13 @@ fn value(seed: usize, t: u32) -> f64 {
     if turn % 7 == 0 { 0.0 } else { f64::from(u32::try_from(turn).unwrap()) * 0.37 - 200.0 }
 }
 
-/// Writes points into the metric's file below `prefix`, which is made where it is not there.
+/// Writes points into the metric's file below `prefix`, and creates the file if necessary.
 pub fn write(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Point]) {
     write_at(prefix, metric, layout, points, now());
 }
 
-/// The same at the time `now`. It decides which archive the oldest points of a finer one go to: files that are to be the same
-/// are written at the same time.
+/// Like [`write`], at the time `now`, which decides which archive the oldest points of a finer one go to.
+/// Files that must be equal are written with the same time.
 pub fn write_at(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Point], now: u32) {
     let path = prefix.join(metric.relative_path());
     if !path.exists() {
@@ -159,7 +159,7 @@ fn update_at(path: &Path, points: &[Point], now: u32) {
     file.update_many(points, now).unwrap();
 }
 
-/// A point a minute, `values` of them, the newest in the slot of `now`.
+/// One point a minute with each of `values`, the newest in the slot of `now`.
 pub fn minutes(now: u32, values: impl IntoIterator<Item = f64>) -> Vec<Point> {
     let newest = now - now % 60;
     let points = values.into_iter().zip(0..);

@@ -1,4 +1,4 @@
-//! A node: a prefix with Whisper files, and the daemon over it.
+//! A node: a prefix with Whisper files, and the daemon that serves it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,86 +14,16 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::clock::{self, Clock};
 use crate::http::Http;
+use crate::launch::{
+    DISK_BELOW_BYTES, Launch, on_disk, with_descriptors, without_root_capabilities,
+};
 use crate::metrics::{self, Layout};
 use crate::program::{send, wait_for_end};
 use crate::strace::{self, Recording};
 use crate::{Gate, token, wait};
 
-/// How long a daemon may take to stop in order before it is killed.
+/// How long a daemon may take to stop before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// How large a file system below a prefix is.
-const DISK_BELOW_BYTES: u64 = 64 << 20;
-
-/// How a daemon is started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Launch {
-    /// As it is.
-    #[default]
-    Plain,
-    /// With a prefix of its own on a file system of this many bytes, which goes when the daemon does.
-    OnSmallDisk(u64),
-    /// The same, with so many inodes.
-    OnDisk {
-        /// Its size.
-        bytes: u64,
-        /// How many files and folders it can hold.
-        inodes: u64,
-    },
-    /// With a file system of its own at this folder below the prefix, which goes when the daemon does.
-    WithDiskBelow(&'static str),
-    /// Without the powers with which root reads what its permissions do not let it read.
-    WithoutRootPowers,
-    /// With so many files and connections, as a shell allows them; it may raise that itself to what the operator allows.
-    WithDescriptors(u64),
-    /// With a clock of its own: [`Node::set_clock`].
-    WithClock,
-    /// Under `strace`, which writes down what it does to files and says to others: [`Node::recording`].
-    Recorded,
-    /// Under `strace`, which has system calls fail.
-    Injected(Injection),
-}
-
-/// System calls that fail, as they do on a disk that is broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Injection {
-    /// Which, separated by commas: `fsync,syncfs`.
-    pub calls: &'static str,
-    /// With what: `EIO`.
-    pub error: &'static str,
-    /// Which of them, as `strace` counts: `1+` all, `2` the second only. Each thread is counted for itself.
-    pub when: &'static str,
-    /// Only those about this path below the prefix.
-    pub path: Option<PathBuf>,
-}
-
-impl Injection {
-    /// All these calls fail with `EIO`.
-    pub fn eio(calls: &'static str) -> Self {
-        Self { calls, error: "EIO", when: "1+", path: None }
-    }
-
-    /// Only those about this path below the prefix.
-    #[must_use]
-    pub fn at(mut self, path: impl Into<PathBuf>) -> Self {
-        self.path = Some(path.into());
-        self
-    }
-
-    /// With another error.
-    #[must_use]
-    pub fn error(mut self, error: &'static str) -> Self {
-        self.error = error;
-        self
-    }
-
-    /// Only some of them.
-    #[must_use]
-    pub fn when(mut self, when: &'static str) -> Self {
-        self.when = when;
-        self
-    }
-}
 
 /// One node of a cluster.
 #[derive(Debug)]
@@ -101,22 +31,22 @@ pub struct Node {
     pub(crate) host: String,
     /// The address that the cluster knows.
     pub(crate) addr: SocketAddr,
-    /// Where the daemon listens: the same, or behind the gate.
+    /// The address on which the daemon listens: the same, or the one behind the gate.
     pub(crate) listen: SocketAddr,
     pub(crate) gate: Option<Gate>,
     pub(crate) folder: PathBuf,
     pub(crate) program: PathBuf,
-    /// Flags and members of the ring.
+    /// Flags, and members of the ring.
     pub(crate) args: Vec<String>,
     pub(crate) launch: Launch,
-    /// What its daemon wants to see before it answers.
+    /// The token that its daemon requires.
     pub(crate) token: Option<String>,
     pub(crate) daemon: Option<Child>,
     pub(crate) starts: u32,
 }
 
 impl Node {
-    /// Its host, as the ring has it.
+    /// Its host, as in the ring.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -129,15 +59,15 @@ impl Node {
     /// The gate before it.
     ///
     /// # Panics
-    /// Where the cluster was planned without.
+    /// If the cluster was planned without a gate.
     pub fn gate(&self) -> &Gate {
         self.gate.as_ref().expect("the plan of this cluster puts a gate before this node")
     }
 
-    /// Where its Whisper files lie.
+    /// The folder of its Whisper files.
     pub fn prefix(&self) -> PathBuf {
         match (&self.launch, &self.daemon) {
-            // Only the daemon's own view of the file systems has it.
+            // Only the daemon's own mount namespace has it.
             (
                 Launch::OnSmallDisk(_) | Launch::OnDisk { .. } | Launch::WithDiskBelow(_),
                 Some(daemon),
@@ -158,19 +88,19 @@ impl Node {
         self.prefix().join(metric.parse::<MetricName>().unwrap().relative_path())
     }
 
-    /// Lays down a metric with these points.
+    /// Writes a metric with these points.
     pub fn write(&self, metric: &str, layout: &Layout, points: &[Point]) {
         metrics::write(&self.prefix(), &metric.parse().unwrap(), layout, points);
     }
 
-    /// Puts bytes in a metric's place.
+    /// Writes bytes to a metric's file.
     pub fn put(&self, metric: &str, content: &[u8]) {
         let path = self.path(metric);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
 
-    /// Whether the metric's file is there.
+    /// Whether the metric's file exists.
     pub fn has(&self, metric: &str) -> bool {
         self.path(metric).exists()
     }
@@ -180,13 +110,13 @@ impl Node {
         crate::tree::metrics(&self.prefix()).into_iter().map(|name| name.to_string()).collect()
     }
 
-    /// Says how the daemon is started from the next start on.
+    /// Sets how the daemon is started, from the next start on.
     pub fn launch(&mut self, launch: Launch) -> &mut Self {
         self.launch = launch;
         self
     }
 
-    /// Sets the clock of the daemon, which has one of its own from the next start on.
+    /// Sets the daemon's clock, which is its own from the next start on.
     pub fn set_clock(&mut self, clock: Clock) -> &mut Self {
         clock.set(&self.clock_path());
         self.launch(Launch::WithClock)
@@ -196,25 +126,26 @@ impl Node {
         self.folder.join("clock")
     }
 
-    /// Adds `flag` and its value from the next start on. It counts in place of one that was given before.
+    /// Adds `flag` and its value from the next start on. It replaces an earlier value.
     pub fn flag(&mut self, flag: &str, value: &str) -> &mut Self {
         self.args.extend([flag.to_owned(), value.to_owned()]);
         self
     }
 
-    /// Adds a member to the ring that the daemon is told from the next start on.
+    /// Adds a member to the daemon's ring from the next start on.
     pub fn ring_member(&mut self, member: &str) -> &mut Self {
         self.args.push(member.to_owned());
         self
     }
 
-    /// Takes a member out of the ring that the daemon is told from the next start on.
-    pub fn forget_ring_member(&mut self, member: &str) -> &mut Self {
+    /// Removes a member from the daemon's ring from the next start on.
+    pub fn remove_ring_member(&mut self, member: &str) -> &mut Self {
         self.args.retain(|arg| arg != member);
         self
     }
 
-    /// Has the daemon want tokens signed with the secret in this file from the next start on; `token` is a good one.
+    /// From the next start on, the daemon requires tokens signed with the secret in this file; `token` is a
+    /// valid one.
     pub fn protect(&mut self, secret_file: &Path, token: &str) -> &mut Self {
         self.token = Some(token.to_owned());
         self.flag("-auth-jwt-secret-file", secret_file.to_str().unwrap())
@@ -252,7 +183,7 @@ impl Node {
                 let folder = self.own_prefix().join(folder);
                 on_disk(&format!("size={DISK_BELOW_BYTES}"), &folder, &words[0])
             }
-            Launch::WithoutRootPowers => without_root_powers(&words[0]),
+            Launch::WithoutRootCapabilities => without_root_capabilities(&words[0]),
             Launch::WithDescriptors(count) => with_descriptors(*count, &words[0]),
             Launch::Recorded => strace::recorded(&self.recording_path(), &words[0]),
             Launch::Injected(injection) => {
@@ -266,7 +197,7 @@ impl Node {
     /// Starts the daemon and waits until it answers.
     ///
     /// # Panics
-    /// Where it runs already, ends, or does not answer.
+    /// If it is running already, ends, or does not answer.
     #[track_caller]
     pub fn start(&mut self) {
         self.start_unready();
@@ -288,10 +219,10 @@ impl Node {
         });
     }
 
-    /// Starts the daemon and waits for nothing.
+    /// Starts the daemon without waiting.
     ///
     /// # Panics
-    /// Where it runs already, or cannot be started.
+    /// If it is running already, or cannot be started.
     #[track_caller]
     pub fn start_unready(&mut self) {
         assert!(self.daemon.is_none(), "the daemon of {} runs already", self.host);
@@ -305,10 +236,10 @@ impl Node {
         self.daemon = Some(daemon.unwrap_or_else(|error| panic!("{command:?}: {error}")));
     }
 
-    /// Stops the daemon in order (SIGTERM) and tells how it ended.
+    /// Stops the daemon with SIGTERM, and returns its exit status.
     ///
     /// # Panics
-    /// Where it does not run, or does not end.
+    /// If it is not running, or does not end.
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
         let mut daemon = self.daemon.take().expect("the daemon runs");
@@ -324,7 +255,7 @@ impl Node {
     /// Kills the daemon (SIGKILL).
     ///
     /// # Panics
-    /// Where it does not run.
+    /// If it is not running.
     #[track_caller]
     pub fn kill(&mut self) {
         let mut daemon = self.daemon.take().expect("the daemon runs");
@@ -332,18 +263,18 @@ impl Node {
         daemon.wait().unwrap();
     }
 
-    /// The number of the daemon's process.
+    /// The process ID of the daemon.
     ///
     /// # Panics
-    /// Where it does not run.
+    /// If it is not running.
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().expect("the daemon runs").id()
     }
 
-    /// Whether the daemon has ended by itself, or by somebody else's hand.
+    /// Whether the daemon has ended by itself or was killed by another process.
     ///
     /// # Panics
-    /// Where it was never started, or stopped.
+    /// If it was never started, or was stopped.
     pub fn has_ended(&mut self) -> bool {
         self.daemon.as_mut().expect("the daemon was started").try_wait().unwrap().is_some()
     }
@@ -351,28 +282,30 @@ impl Node {
     /// What a daemon did that was [`Launch::Recorded`] and has been stopped.
     ///
     /// # Panics
-    /// Where there is no whole recording.
+    /// If there is no complete recording.
     #[track_caller]
     pub fn recording(&self) -> Recording {
-        // The recorder ends a moment after the daemon.
+        // strace ends a moment after the daemon.
         let mut problem = None;
-        let whole = wait::within(wait::LIMIT, || {
+        let recording = wait::within(wait::LIMIT, || {
             let text = std::fs::read_to_string(self.recording_path()).ok()?;
             let recording = Recording::parse(&text).map_err(|line| problem = Some(line)).ok()?;
-            recording.is_whole().then_some(recording)
+            recording.is_complete().then_some(recording)
         });
-        whole.unwrap_or_else(|| panic!("the recording of {} is not whole: {problem:?}", self.host))
+        recording.unwrap_or_else(|| {
+            panic!("the recording of {} is not complete: {problem:?}", self.host)
+        })
     }
 
     fn recording_path(&self) -> PathBuf {
         self.folder.join("recording")
     }
 
-    /// Lets the daemon that runs have no more than this many files and connections open at once; none for as many as
-    /// before.
+    /// Limits how many files and connections the running daemon may have open; `None` restores the previous
+    /// limit.
     ///
     /// # Panics
-    /// Where it does not run.
+    /// If it is not running.
     pub fn limit_descriptors(&mut self, limit: Option<u64>) {
         let daemon = self.daemon.as_ref().expect("the daemon runs");
         let pid = Pid::from_child(daemon);
@@ -384,19 +317,19 @@ impl Node {
     /// How many files and connections the daemon has open.
     ///
     /// # Panics
-    /// Where it does not run.
+    /// If it is not running.
     pub fn descriptors(&self) -> usize {
         let daemon = self.daemon.as_ref().expect("the daemon runs");
         std::fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().count()
     }
 
-    /// How many connections the daemon has that it has not closed itself, whatever the other side did.
+    /// How many connections the daemon has that it has not closed itself, even if the other side has.
     ///
     /// # Panics
-    /// Where the system does not tell.
+    /// If the system does not report it.
     pub fn connections(&self) -> usize {
         let SocketAddr::V4(listen) = self.listen else { panic!("the tests' addresses are IPv4") };
-        // As `proc_net(5)` writes it: the address as the machine has it in memory.
+        // `proc_net(5)` prints the address in the machine's byte order.
         let ip = u32::from_ne_bytes(listen.ip().octets());
         let own = format!("{ip:08X}:{:04X}", listen.port());
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -428,31 +361,4 @@ impl Drop for Node {
             let _ = daemon.wait();
         }
     }
-}
-
-/// `unshare` gives the program file systems of its own, and one of this size at `prefix` among them.
-fn on_disk(size: &str, prefix: &Path, program: &OsString) -> Command {
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let script =
-        "mkdir -p \"$2\" && mount -t tmpfs -o $1,mode=755 tmpfs \"$2\" && shift 2 && exec \"$@\"";
-    command.args(["--mount", "sh", "-ec", script, "sh", size]).arg(prefix).arg(program);
-    command
-}
-
-fn without_root_powers(program: &OsString) -> Command {
-    if !rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.arg("--bounding-set=-dac_override,-dac_read_search").arg(program);
-    command
-}
-
-fn with_descriptors(count: u64, program: &OsString) -> Command {
-    let mut command = Command::new("prlimit");
-    command.arg(format!("--nofile={count}:")).arg(program);
-    command
 }

@@ -1,10 +1,10 @@
-//! Whether recordings of a move show the durable order: nothing is answered for before it is durable, and no source
-//! goes before its owner's copy is.
+//! Whether recordings of a move show the durable order: nothing is confirmed before it is durable, and no
+//! source is deleted before its owner's copy is durable.
 //!
-//! The rules are those of `docs/internals/safety-steps.md`. For a new file: its content is synced, then it is linked or renamed into place,
-//! then the folder that has its name is synced, and each folder that has a new folder's; then the owner answers. For a
-//! filled one: what was written to it is synced; then the owner answers. At the source: a tombstone's manifest and both
-//! folders that lead to it are synced before the rename.
+//! The rules are those of `docs/internals/safety-steps.md`. For a new file: its content is synced, then it is
+//! linked or renamed into place, then the folder that has its name is synced, and the parent of each new
+//! folder; then the owner answers. For a filled file: the points written to it are synced, then the owner
+//! answers. At the source: a tombstone's manifest and both folders above it are synced before the rename.
 
 use std::path::{Path, PathBuf};
 
@@ -12,16 +12,17 @@ use bucky_whisper::MetricName;
 
 use crate::strace::{Act, Call, Moment, Recording};
 
-/// How an owner came to have all of a metric.
+/// How an owner got all of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// As a new file.
     Created,
-    /// By a fill of the file that was there.
+    /// By a fill of the existing file.
     Filled,
 }
 
-/// When an owner's copy was durable: the return of the last sync that it needed, which came before the answer.
+/// When an owner's copy was durable: the return of the last sync that it needed, which must come before the
+/// answer.
 ///
 /// # Errors
 /// What is missing or out of order, in words.
@@ -58,7 +59,7 @@ pub fn durable_at(
     Ok(durable)
 }
 
-/// When a source was renamed to its tombstone, whose story was durable by then.
+/// When a source was renamed to its tombstone. Its manifest must be durable by then.
 ///
 /// # Errors
 /// What is missing or out of order, in words.
@@ -83,7 +84,7 @@ pub fn renamed_at(
     Ok(rename.began)
 }
 
-/// What happened to a metric before something that it must come before.
+/// What happened to a metric before the call `answer`.
 struct History<'r> {
     recording: &'r Recording,
     metric: &'r MetricName,
@@ -103,7 +104,7 @@ impl History<'_> {
         self.synced(rename.ended, folder, "the name")
     }
 
-    /// When the last write to `path` before the answer had returned.
+    /// When the last write to `path` before the answer returned.
     fn last_write(&self, path: &Path) -> Result<Moment, String> {
         let is_write = |act: &Act| matches!(act, Act::Write(to) if to == path);
         let writes = all(self.recording, is_write).filter(|call| call.began < self.answer.began);
@@ -111,8 +112,8 @@ impl History<'_> {
         last.ok_or_else(|| format!("{}: nothing was written to {}", self.metric, path.display()))
     }
 
-    /// The return of the first sync of `path`, or of everything, that began after `since`; it must come before the
-    /// answer.
+    /// The return of the first sync of `path`, or of everything, that began after `since`. It must come
+    /// before the answer.
     fn synced(&self, since: Moment, path: &Path, what: &str) -> Result<Moment, String> {
         let is_sync = |act: &Act| match act {
             Act::Sync(synced) => synced == path,
@@ -139,7 +140,7 @@ fn find(recording: &Recording, is_it: impl Fn(&Act) -> bool) -> Option<&Call> {
 mod tests {
     use super::*;
 
-    /// What an owner does for `a.b` below `/w`, a call a line.
+    /// What an owner does for `a.b` below `/w`, one call a line.
     const CREATED: [&str; 7] = [
         r#"write(9</w/a/#17>(deleted), "", 1) = 1"#,
         r#"syncfs(3</w>) = 0"#,

@@ -1,4 +1,4 @@
-//! The programs that the tests are held against: where they are, and whisper.py's reading of Whisper files.
+//! The programs that the tests compare with: their paths, and whisper.py's reading of Whisper files.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,7 +17,7 @@ pub type Reading = BTreeMap<u32, Vec<Point>>;
 /// The Python that has whisper.py and carbon.
 ///
 /// # Panics
-/// Where none was named.
+/// If none was named.
 #[track_caller]
 pub fn python() -> PathBuf {
     let python = std::env::var_os(PYTHON).unwrap_or_else(|| {
@@ -26,7 +26,7 @@ pub fn python() -> PathBuf {
     python.into()
 }
 
-/// A program of the peers: what lies beside their Python, or else on the path.
+/// A program of the peers: the one beside their Python, or else the one in the path.
 #[track_caller]
 pub fn program(name: &str) -> PathBuf {
     let beside = python().with_file_name(name);
@@ -36,7 +36,7 @@ pub fn program(name: &str) -> PathBuf {
 /// Reads `files` as whisper.py does at the time `now`.
 ///
 /// # Panics
-/// Where there is no Python with whisper.py, or it cannot read a file.
+/// If there is no Python with whisper.py, or it cannot read a file.
 #[track_caller]
 pub fn read(files: &[PathBuf], now: u32) -> Vec<Reading> {
     let mut command = Command::new(python());
@@ -44,7 +44,7 @@ pub fn read(files: &[PathBuf], now: u32) -> Vec<Reading> {
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let paths: Vec<String> = files.iter().map(|path| path.to_str().unwrap().to_owned()).collect();
-    // Written beside the reading, or both sides could wait for each other.
+    // Written in a separate thread, because otherwise both sides might wait for each other.
     let writer = std::thread::spawn(move || {
         writeln!(input, "{now}").unwrap();
         paths.iter().for_each(|path| writeln!(input, "{path}").unwrap());

@@ -1,12 +1,13 @@
-//! A Whisper file as plain numbers: a reader and writer of forty lines that shares nothing with the code under test.
+//! A Whisper file as plain numbers: a reader and writer of forty lines that shares no code with the code
+//! under test.
 //!
-//! A slot is where `whisper.py` puts it: the first slot's time is the base, a time's position is `(time - base) / step`,
-//! modulo the number of slots. A slot without a point has the time 0.
+//! A slot has the same position as in `whisper.py`: the first slot's time is the base, and a time's position
+//! is `(time - base) / step`, modulo the number of slots. A slot without a point has the time 0.
 
 /// A file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlainFile {
-    /// As the header has it: 1 is average.
+    /// The code in the header: 1 is average.
     pub aggregation: u32,
     /// The share of finer points that a coarser one needs.
     pub x_files_factor: f32,
@@ -17,9 +18,9 @@ pub struct PlainFile {
 /// An archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlainArchive {
-    /// Seconds from slot to slot.
+    /// The seconds between two slots.
     pub step: u32,
-    /// Time and value of each.
+    /// The time and the value of each slot.
     pub slots: Vec<(u32, f64)>,
 }
 
@@ -52,10 +53,10 @@ impl PlainFile {
         bytes
     }
 
-    /// The file that these bytes are.
+    /// Decodes a file.
     ///
     /// # Panics
-    /// Where they are none.
+    /// If the bytes are not a Whisper file.
     pub fn decode(bytes: &[u8]) -> Self {
         let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
         let archives = (0..word(12) as usize).map(|number| {
@@ -80,7 +81,7 @@ impl PlainFile {
         self.archives.iter().find(|archive| archive.step == step)
     }
 
-    /// Its layout, as people write it.
+    /// Its layout, as operators write it.
     pub fn layout(&self) -> String {
         let archives = self.archives.iter();
         let texts: Vec<String> =
@@ -95,20 +96,20 @@ impl PlainArchive {
         self.step * self.len()
     }
 
-    /// Puts a point into its slot. The slot of a newer point stays as it is.
+    /// Stores a point in its slot, unless the slot has a newer point.
     pub fn put(&mut self, time: u32, value: f64) {
-        let place = self.place(time).unwrap_or(0);
-        if self.slots[place].0 < time {
-            self.slots[place] = (time, value);
+        let position = self.position(time).unwrap_or(0);
+        if self.slots[position].0 < time {
+            self.slots[position] = (time, value);
         }
     }
 
-    /// What stands in the slot of `time`: of that time, of an older turn or of a newer one.
+    /// What is stored in the slot of `time`: the point of that time, of an older turn or of a newer one.
     pub fn stored(&self, time: u32) -> Option<(u32, f64)> {
-        Some(self.slots[self.place(time)?]).filter(|(stored, _)| *stored != 0)
+        Some(self.slots[self.position(time)?]).filter(|(stored, _)| *stored != 0)
     }
 
-    /// The value of `time`, if its slot has that.
+    /// The value of `time`, if its slot has that time.
     pub fn value(&self, time: u32) -> Option<f64> {
         self.stored(time).filter(|(stored, _)| *stored == time).map(|(_, value)| value)
     }
@@ -131,11 +132,11 @@ impl PlainArchive {
         self.slots.iter().copied().filter(is_valid)
     }
 
-    fn place(&self, time: u32) -> Option<usize> {
+    fn position(&self, time: u32) -> Option<usize> {
         let base = self.slots[0].0;
         let turns = (i64::from(time) - i64::from(base)) / i64::from(self.step);
-        let place = turns.rem_euclid(i64::from(self.len()));
-        (base != 0).then(|| usize::try_from(place).unwrap())
+        let position = turns.rem_euclid(i64::from(self.len()));
+        (base != 0).then(|| usize::try_from(position).unwrap())
     }
 
     fn len(&self) -> u32 {
@@ -156,7 +157,7 @@ mod tests {
         for age in [3, 0, 5] {
             file.archives[0].put(now - now % 10 - age * 10, f64::from(age));
         }
-        // An older turn, and a time to come.
+        // An older turn, and a time in the future.
         file.archives[1].put(now - now % 60 - 600, 7.0);
         file.archives[1].put(now - now % 60 + 60, 8.0);
         let bytes = file.encode();

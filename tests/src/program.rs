@@ -1,4 +1,4 @@
-//! A program that is run to its end, and what is asserted of it.
+//! A program that is run to its end, and assertions about it.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,7 +14,7 @@ use crate::wait;
 /// How long a run may take.
 pub const LIMIT: Duration = Duration::from_secs(600);
 
-/// A program that runs.
+/// A running program.
 #[derive(Debug)]
 pub struct Running {
     command: String,
@@ -26,7 +26,7 @@ pub struct Running {
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// The exit code; none where a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// What it wrote to standard output.
     pub stdout: String,
@@ -43,7 +43,7 @@ impl Running {
         Self::start_between(command, Stdio::null(), None)
     }
 
-    /// The same; it reads `input`, and its data goes to `data` where that is given.
+    /// Starts `command`, which reads `input`. Its standard output goes to `data`, if that is given.
     pub fn start_between(mut command: Command, input: Stdio, data: Option<File>) -> Self {
         let output = tempfile::tempdir().unwrap();
         let file = |name: &str| File::create(output.path().join(name)).unwrap();
@@ -59,7 +59,7 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// What it has had in memory at most, in MiB; none where it has ended.
+    /// Its peak memory so far, in MiB; `None` if it has ended.
     pub fn peak_mib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -71,11 +71,11 @@ impl Running {
         send(&self.child, signal);
     }
 
-    /// Has it stand still until it is told to [go on](Self::go_on): whatever a test does meanwhile is done in the middle of the
-    /// run. Tells whether it has not ended before.
+    /// Stops it until [`Self::resume`], so that a test can act in the middle of the run. Returns false if it
+    /// has ended before.
     ///
     /// # Panics
-    /// Where it does neither.
+    /// If it neither stops nor ends.
     #[track_caller]
     pub fn pause(&mut self) -> bool {
         self.signal(Signal::STOP);
@@ -88,8 +88,8 @@ impl Running {
         })
     }
 
-    /// Lets it go on where it stands.
-    pub fn go_on(&self) {
+    /// Lets it continue.
+    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
@@ -101,7 +101,7 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Panics
-    /// Where it does not come within [`LIMIT`].
+    /// If it does not end within [`LIMIT`].
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         let Some(status) = wait::within(LIMIT, || self.child.try_wait().unwrap()) else {
@@ -128,7 +128,7 @@ impl Drop for Running {
 
 impl Finished {
     /// # Panics
-    /// Where the exit code is another one.
+    /// If the exit code is another one.
     #[track_caller]
     pub fn assert_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "exit code of {self}");
@@ -136,7 +136,7 @@ impl Finished {
     }
 
     /// # Panics
-    /// Where standard output is not exactly `text`.
+    /// If standard output is not exactly `text`.
     #[track_caller]
     pub fn assert_stdout(self, text: &str) -> Self {
         assert!(self.stdout == text, "standard output is not {text:?}: {self}");
@@ -144,17 +144,17 @@ impl Finished {
     }
 
     /// # Panics
-    /// Where `text` is not in standard output.
+    /// If `text` is not in standard output.
     #[track_caller]
-    pub fn assert_says(self, text: &str) -> Self {
+    pub fn assert_stdout_has(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "{text:?} is not in the standard output of {self}");
         self
     }
 
     /// # Panics
-    /// Where `text` is not in standard error.
+    /// If `text` is not in standard error.
     #[track_caller]
-    pub fn assert_tells(self, text: &str) -> Self {
+    pub fn assert_stderr_has(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "{text:?} is not in the standard error of {self}");
         self
     }
@@ -170,7 +170,7 @@ impl std::fmt::Display for Finished {
     }
 }
 
-/// Sends `signal` to a child that has not been waited for, so that its number is still its own.
+/// Sends `signal` to a child that has not been waited for, so that its process ID is still its own.
 pub(crate) fn send(child: &Child, signal: Signal) {
     // It may have ended by itself.
     let _ = kill_process(Pid::from_child(child), signal);

@@ -1,22 +1,23 @@
-//! What the storage schemas of a cluster's old nodes and of a new one make of a metric: the same file, or another.
+//! The files that the storage schemas of a cluster's old nodes and of a new node create for a metric: equal
+//! or different.
 
 use bucky_whisper::Aggregation;
 
 use crate::metrics::{Layout, MINUTES};
 
-/// The schemas that the nodes have for one kind of metric.
+/// The schemas of the nodes for one kind of metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schemas {
-    /// The last part of such a metric's name is this and its number: carbon finds the schema by that.
+    /// The last part of the metric's name is this text and its number: carbon finds the schema by it.
     pub kind: &'static str,
-    /// What carbon creates on the nodes of the old ring.
+    /// The layout that carbon uses on the nodes of the old ring.
     pub old: Layout,
-    /// What it creates on a node that is new.
+    /// The layout that it uses on a new node.
     pub new: Layout,
 }
 
-/// Metrics that all nodes create alike, and metrics whose new node has a shorter retention, other steps, or more or fewer
-/// archives. Whatever both files of a metric hold fits into one file.
+/// Some metrics have the same layout on all nodes. On a new node, others have a shorter retention, other
+/// steps, or more or fewer archives. The points of both files of a metric fit into one file.
 pub const MIXED: [Schemas; 6] = [
     Schemas::same("same", MINUTES),
     Schemas { kind: "shorter", old: MINUTES, new: averages("1m:6h") },
@@ -31,17 +32,17 @@ const fn averages(retentions: &'static str) -> Layout {
 }
 
 impl Schemas {
-    /// All nodes create such metrics alike.
+    /// A kind of metric with the same layout on all nodes.
     pub const fn same(kind: &'static str, layout: Layout) -> Self {
         Self { kind, old: layout, new: layout }
     }
 
-    /// What a node creates that is new, or is not.
+    /// The layout on a node that is new or not.
     pub fn on(&self, is_new: bool) -> &Layout {
         if is_new { &self.new } else { &self.old }
     }
 
-    /// The coarser of the finest steps: a point at a multiple of it is one slot of its own in the file of any node.
+    /// The coarser of the finest steps: a point at a multiple of it has its own slot in the file of any node.
     pub fn common_step(&self) -> u32 {
         self.finest().map(|(step, _)| step).into_iter().max().unwrap_or(1)
     }

@@ -1,4 +1,4 @@
-//! whisper.py, stopped at the place at which a test wants to do something in between.
+//! whisper.py, stopped at a point where a test wants to act.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -15,13 +15,13 @@ const SCRIPT: &str = include_str!("whisper_steps.py");
 /// Where whisper.py stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// It has looked whether there is a file, and is about to open it.
+    /// It has checked whether the file exists, and is about to open it.
     BeforeOpen,
-    /// It has opened the file, and is about to lock it (where it locks) and to read or write.
+    /// It has opened the file, and is about to lock it (if it locks) and to read or write.
     Open,
 }
 
-/// A Python with whisper.py; ended on drop.
+/// A Python with whisper.py; it ends when this is dropped.
 #[derive(Debug)]
 pub struct SteppedWhisper {
     process: Child,
@@ -30,10 +30,10 @@ pub struct SteppedWhisper {
 }
 
 impl SteppedWhisper {
-    /// Starts it; `locks` as whisper.LOCK has it.
+    /// Starts it; `locks` sets whisper.LOCK.
     ///
     /// # Panics
-    /// Where there is no Python with whisper.py.
+    /// If there is no Python with whisper.py.
     pub fn start(locks: bool) -> Self {
         let mut command = Command::new(peer::python());
         command.args(["-c", SCRIPT, if locks { "lock" } else { "free" }]);
@@ -48,7 +48,8 @@ impl SteppedWhisper {
         Self { process, input, output }
     }
 
-    /// Begins carbon's create: look for the file, make the folder, `whisper.create`. Returns once it has stopped.
+    /// Begins carbon's create: check for the file, create the folder, `whisper.create`. Returns when it has
+    /// stopped.
     #[track_caller]
     pub fn begin_create(&mut self, path: &Path, layout: &Layout, stop: Stop) {
         let archives: Vec<_> =
@@ -56,13 +57,13 @@ impl SteppedWhisper {
         self.begin(json!({"do": "create", "path": path, "archives": archives}), stop);
     }
 
-    /// Begins `whisper.update_many`. Returns once it has stopped.
+    /// Begins `whisper.update_many`. Returns when it has stopped.
     #[track_caller]
     pub fn begin_update(&mut self, path: &Path, points: &[Point], stop: Stop) {
         self.begin(update(path, points), stop);
     }
 
-    /// `whisper.update_many`, without a stop.
+    /// Runs `whisper.update_many` without a stop.
     #[track_caller]
     pub fn update(&mut self, path: &Path, points: &[Point]) {
         let mut order = update(path, points);
@@ -71,9 +72,9 @@ impl SteppedWhisper {
         self.expect("done");
     }
 
-    /// Lets it go on to the end of what it is at.
+    /// Lets it finish the current operation.
     #[track_caller]
-    pub fn go_on(&mut self) {
+    pub fn resume(&mut self) {
         self.say("");
         self.expect("done");
     }

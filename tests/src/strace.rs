@@ -1,23 +1,23 @@
-//! Daemons under `strace`: what one does to its files and says to others, call by call, and calls that fail.
+//! Daemons under `strace`: what a daemon does to its files and sends, call by call, and calls that fail.
 //!
-//! The recorder is not between the test and the daemon (`-D`): the daemon stays the test's own child, is stopped as any
-//! other, and the recorder ends with it. What is read here is its text, as version 5 and later write it with `-f -yy
-//! -ttt -T`: a line a call, or two where another thread's line comes in between.
+//! strace is not between the test and the daemon (`-D`): the daemon stays the test's own child and is stopped
+//! like any other, and strace ends with it. This module reads strace's text, as version 5 and later write it
+//! with `-f -yy -ttt -T`: one line for each call, or two if another thread's line comes in between.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::node::Injection;
+use crate::launch::Injection;
 
-/// The calls that are written down: those that change files, make them durable, or speak to others.
+/// The recorded calls: those that change files, make them durable, or send data.
 const RECORDED: &str = "trace=mkdirat,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync,syncfs,\
     renameat,renameat2,linkat";
-/// How much of what is written is written down: the answer to a batch is to be found by the names in it.
+/// How much of the written data is recorded: the answer to a batch is recognised by the names in it.
 const TEXT_BYTES: &str = "65536";
 
-/// `program` under a recorder that writes to `file`.
+/// `program` under strace, which writes to `file`.
 pub(crate) fn recorded(file: &Path, program: &OsString) -> Command {
     let mut command = strace();
     command.args(["-yy", "-ttt", "-T", "-s", TEXT_BYTES, "-e", RECORDED, "-o"]);
@@ -25,7 +25,7 @@ pub(crate) fn recorded(file: &Path, program: &OsString) -> Command {
     command
 }
 
-/// `program` with calls that fail.
+/// `program` under strace, with calls that fail.
 pub(crate) fn injected(injection: &Injection, prefix: &Path, program: &OsString) -> Command {
     let Injection { calls, error, when, path } = injection;
     let mut command = strace();
@@ -37,7 +37,7 @@ pub(crate) fn injected(injection: &Injection, prefix: &Path, program: &OsString)
     command
 }
 
-/// With `--seccomp-bpf` only the calls asked for are stopped at: the daemon keeps its pace.
+/// With `--seccomp-bpf` strace stops only at the requested calls, so that the daemon keeps its pace.
 fn strace() -> Command {
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "-q", "--seccomp-bpf"]);
@@ -48,11 +48,11 @@ fn strace() -> Command {
 #[derive(Debug, Default)]
 pub struct Recording {
     calls: Vec<Call>,
-    /// Threads that were seen and not seen to end.
+    /// The threads whose end was not recorded.
     alive: HashSet<String>,
 }
 
-/// When something was: its place in the recording, and the machine's time, which all recordings share.
+/// A point in time: its line in the recording, and the machine's time, which is common to all recordings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     /// The line of the recording.
@@ -74,34 +74,34 @@ pub struct Call {
     pub is_ok: bool,
 }
 
-/// What a call does.
+/// The effect of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Writes to a file.
     Write(PathBuf),
-    /// Makes one file or folder durable.
+    /// Syncs one file or folder.
     Sync(PathBuf),
-    /// Makes the file system durable on which this lies.
+    /// Syncs the file system that contains this path.
     SyncAll(PathBuf),
-    /// Gives a file another name, or its first.
+    /// Renames a file, or gives it its first name.
     Rename {
-        /// The old one; of a file without a name, what stands for it.
+        /// The old name; for a file without a name, what strace prints for it.
         from: PathBuf,
-        /// The new one.
+        /// The new name.
         to: PathBuf,
     },
-    /// Makes a folder.
+    /// Creates a folder.
     MakeFolder(PathBuf),
-    /// Sends this over a connection, quoted as `strace` does.
+    /// Sends this text over a connection, quoted as by `strace`.
     Send(String),
 }
 
-/// A recording that cannot be read.
+/// A recording that cannot be parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadLine(String);
 
 /// A call whose return has not been seen yet.
-struct Begun {
+struct UnfinishedCall {
     at: Moment,
     name: String,
     args: String,
@@ -111,10 +111,10 @@ impl Recording {
     /// Reads the text of a recording.
     ///
     /// # Errors
-    /// [`BadLine`] where a line is not understood.
+    /// [`BadLine`] if a line cannot be parsed.
     pub fn parse(text: &str) -> Result<Self, BadLine> {
         let mut recording = Self::default();
-        let mut begun: HashMap<&str, Begun> = HashMap::new();
+        let mut unfinished: HashMap<&str, UnfinishedCall> = HashMap::new();
         for (number, line) in text.lines().enumerate() {
             let bad = || BadLine(line.chars().take(300).collect());
             let (thread, rest) = line.split_once(' ').ok_or_else(bad)?;
@@ -130,15 +130,15 @@ impl Recording {
             }
             if let Some(resumed) = event.strip_prefix("<... ") {
                 let (_, rest) = resumed.split_once(" resumed>").ok_or_else(bad)?;
-                // None: a call that was under way when the recording began.
-                let Some(call) = begun.remove(thread) else { continue };
+                // Otherwise the call was already in progress when the recording began.
+                let Some(call) = unfinished.remove(thread) else { continue };
                 let (args, result) = split_result(rest).ok_or_else(bad)?;
                 recording.add(call.at, at, &call.name, &(call.args + args), result);
             } else {
                 let (name, rest) = event.split_once('(').ok_or_else(bad)?;
                 if let Some(args) = rest.strip_suffix(" <unfinished ...>") {
                     let (name, args) = (name.to_owned(), args.to_owned());
-                    begun.insert(thread, Begun { at, name, args });
+                    unfinished.insert(thread, UnfinishedCall { at, name, args });
                 } else {
                     let (args, result) = split_result(rest).ok_or_else(bad)?;
                     recording.add(at, at, name, args, result);
@@ -149,8 +149,8 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Whether the end of every thread is in it.
-    pub fn is_whole(&self) -> bool {
+    /// Whether the recording has the end of every thread.
+    pub fn is_complete(&self) -> bool {
         !self.calls.is_empty() && self.alive.is_empty()
     }
 
@@ -168,7 +168,7 @@ impl Recording {
     }
 }
 
-/// What a call of this name and with these arguments does, where that matters here.
+/// The effect of a call with this name and these arguments, if it matters here.
 fn act(name: &str, args: &str) -> Option<Act> {
     let (first, rest) = descriptor(args)?;
     Some(match name {
@@ -191,8 +191,8 @@ fn act(name: &str, args: &str) -> Option<Act> {
     })
 }
 
-/// Splits `12</what/it/is>, …` into what the descriptor is and the arguments after it. What has no name is
-/// `12</its/folder/#34>(deleted)`, or with the last word inside the brackets.
+/// Splits `12</path/of/it>, …` into the path of the descriptor and the remaining arguments. A file without a
+/// name is `12</its/folder/#34>(deleted)`, or has the last word inside the brackets.
 fn descriptor(args: &str) -> Option<(&str, &str)> {
     let (number, rest) = args.split_once('<')?;
     if !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -210,7 +210,7 @@ fn descriptor(args: &str) -> Option<(&str, &str)> {
     Some((what.strip_suffix(" (deleted)").unwrap_or(what), rest))
 }
 
-/// Splits `"name", …`. Names with quotes or escapes in them are not used in these tests.
+/// Splits `"name", …`. The names in these tests have no quotes or escapes.
 fn quoted(args: &str) -> Option<(&str, &str)> {
     let (name, rest) = args.strip_prefix('"')?.split_once('"')?;
     Some((name, rest.strip_prefix(", ").unwrap_or(rest)))
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!((all.began.micros, all.ended.micros), (5_000_001, 5_000_050));
         assert_eq!((all.began.line, all.ended.line), (0, 2));
         assert_eq!((one.began.micros, one.ended.micros), (5_000_005, 5_000_035));
-        assert!(!recording.is_whole());
+        assert!(!recording.is_complete());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A terminal with nobody before it but the test.
+//! A terminal that only the test uses.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,12 +12,12 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 pub struct Terminal {
     keyboard: File,
     path: String,
-    /// As long as somebody has it open, what was typed waits.
+    /// Input waits in the terminal while this is open.
     _open: File,
 }
 
 impl Terminal {
-    /// A new one, at which nothing was typed yet.
+    /// A new terminal without input.
     pub fn new() -> Self {
         let keyboard: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keyboard).unwrap();
@@ -32,7 +32,7 @@ impl Terminal {
         self.keyboard.write_all(text.as_bytes()).unwrap();
     }
 
-    /// What starts the shell words `words` at this terminal.
+    /// A command that runs the shell words `words` at this terminal.
     pub fn command(&self, words: &str) -> Command {
         // The first terminal that the leader of a session opens becomes its own.
         let mut command = Command::new("setsid");
@@ -40,7 +40,7 @@ impl Terminal {
         command
     }
 
-    /// What starts the shell words `words` without any terminal, wherever the tests run.
+    /// A command that runs the shell words `words` without any terminal, wherever the tests run.
     pub fn none(words: &str) -> Command {
         let mut command = Command::new("setsid");
         command.args(["--wait", "sh", "-c", words]);
@@ -54,7 +54,7 @@ impl Default for Terminal {
     }
 }
 
-/// Opens the side of the program, without making it the test's own terminal.
+/// Opens the program's side, without making it the test's own terminal.
 fn open_other_side(path: &str) -> File {
     use rustix::fs::{Mode, OFlags, open};
     open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap().into()

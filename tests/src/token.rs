@@ -1,4 +1,4 @@
-//! Tokens as users of the Go tool make them: by hand, with nothing of ours.
+//! Tokens as users of the Go tool create them, without any code of ours.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,4 @@
-//! What lies below a prefix.
+//! The files and folders below a prefix.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bucky_whisper::{Digest, MetricName};
 use walkdir::{DirEntry, WalkDir};
 
-/// A file or folder as it was at one time; equal where nobody has touched it since.
+/// The state of a file or folder at one time; equal if no process has changed it since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     inode: u64,
@@ -17,7 +17,7 @@ pub struct Mark {
     content: Option<Digest>,
 }
 
-/// Everything below `prefix`, the daemon's own files included, by its path below it.
+/// Everything below `prefix`, including the daemon's own files, by its path below the prefix.
 pub fn marks(prefix: &Path) -> BTreeMap<PathBuf, Mark> {
     let entries = WalkDir::new(prefix).into_iter().map(Result::unwrap);
     entries.map(|entry| (below(prefix, &entry), mark(&entry))).collect()
@@ -38,7 +38,7 @@ fn mark(entry: &DirEntry) -> Mark {
 /// The metrics below `prefix`, in the order of their names.
 ///
 /// # Panics
-/// On a file that ends in `.wsp` and is no metric's.
+/// If a file ends in `.wsp` and does not have the name of a metric.
 pub fn metrics(prefix: &Path) -> Vec<MetricName> {
     let mut metrics: Vec<MetricName> = shown(prefix)
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "wsp"))
@@ -48,9 +48,10 @@ pub fn metrics(prefix: &Path) -> Vec<MetricName> {
     metrics
 }
 
-/// What does not belong below a prefix: files that are no metric's, empty folders, the daemon's temporary files.
-pub fn strays(prefix: &Path) -> Vec<PathBuf> {
-    let mut strays: Vec<PathBuf> = shown(prefix)
+/// What should not be below a prefix: other files than those of metrics, empty folders, the daemon's
+/// temporary files.
+pub fn unexpected_files(prefix: &Path) -> Vec<PathBuf> {
+    let mut unexpected_files: Vec<PathBuf> = shown(prefix)
         .filter(|entry| {
             if entry.file_type().is_dir() {
                 return entry.depth() > 0
@@ -61,8 +62,8 @@ pub fn strays(prefix: &Path) -> Vec<PathBuf> {
         })
         .map(DirEntry::into_path)
         .collect();
-    strays.extend(files_below(&prefix.join(".bucky/tmp")));
-    strays
+    unexpected_files.extend(files_below(&prefix.join(".bucky/tmp")));
+    unexpected_files
 }
 
 /// The daemon's tombstones and their manifests.
@@ -71,15 +72,15 @@ pub fn tombstones(prefix: &Path) -> Vec<PathBuf> {
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
-    // Files come and go while the daemon works.
+    // Files may appear and disappear while the daemon works.
     let entries = WalkDir::new(folder).into_iter().filter_map(Result::ok);
     entries.filter(|entry| !entry.file_type().is_dir()).map(DirEntry::into_path).collect()
 }
 
-/// Everything below `prefix` but the folder of the daemon.
+/// Everything below `prefix` except the daemon's folder.
 fn shown(prefix: &Path) -> impl Iterator<Item = DirEntry> {
     let is_own = |entry: &DirEntry| entry.depth() == 1 && entry.file_name() == ".bucky";
-    // Files come and go while a move is under way.
+    // Files may appear and disappear during a move.
     WalkDir::new(prefix)
         .into_iter()
         .filter_entry(move |entry| !is_own(entry))

@@ -1,26 +1,26 @@
-//! Waiting for a condition, with a limit. Nothing in the tests waits for a time to pass.
+//! Waiting for a condition, with a limit. The tests never wait for a fixed time.
 
 use std::time::{Duration, Instant};
 
-/// How long a condition is waited for unless a test says otherwise: generous, machines are slow at times, and only a test
-/// that fails waits so long.
+/// How long to wait for a condition unless a test gives another limit. It is generous, because machines are
+/// slow at times and only a failing test waits for that long.
 pub const LIMIT: Duration = Duration::from_secs(180);
-/// How often it is looked at.
+/// The pause between two checks.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits until `condition` is true.
 ///
 /// # Panics
-/// Where it is not within [`LIMIT`]; `what` says what was waited for.
+/// If it is not true within [`LIMIT`]; `what` describes the condition.
 #[track_caller]
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     until_some(what, || condition().then_some(()));
 }
 
-/// Waits until `look` gives something.
+/// Waits until `look` returns a value.
 ///
 /// # Panics
-/// Where it does not within [`LIMIT`].
+/// If it does not within [`LIMIT`].
 #[track_caller]
 pub fn until_some<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     match within(LIMIT, look) {
@@ -29,7 +29,7 @@ pub fn until_some<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits for at most `limit` until `look` gives something.
+/// Waits until `look` returns a value, at most `limit`.
 pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {

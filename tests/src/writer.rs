@@ -1,4 +1,4 @@
-//! Processes that write as carbon does, one a node, with whisper.py itself.
+//! Processes that write as carbon does, one for each node, with whisper.py itself.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -14,37 +14,37 @@ use crate::{TestCluster, peer, program, wait};
 
 const SCRIPT: &str = include_str!("whisper_writer.py");
 
-/// By which ring the relays send.
+/// The rings by which the relays send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// All by the old one.
+    /// All by the old ring.
     Old,
-    /// Some by the old one and some by the new one.
+    /// Some by the old ring and some by the new one.
     Both,
-    /// All by the new one.
+    /// All by the new ring.
     New,
 }
 
 /// How the writers write.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    /// Under `flock`, as a carbon with WHISPER_LOCK_WRITES does.
+pub struct WriterOptions {
+    /// Under `flock`, like a carbon with WHISPER_LOCK_WRITES.
     pub locks: bool,
-    /// How long each rests after a write.
+    /// How long each writer pauses after a write.
     pub pause: Duration,
-    /// What their chance begins with.
+    /// The seed of their random numbers.
     pub seed: u64,
 }
 
-/// What writers gave up because a file or folder came or went between looking and opening; carbon drops such an update.
-/// None of it is in the ledger.
+/// How many updates writers gave up because a file or folder appeared or disappeared between check and open.
+/// carbon drops such an update too. None of them is in the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// The file went between the look and the open.
+    /// The file disappeared between the check and the open.
     pub update: u64,
-    /// The file came between the look and the create.
+    /// The file appeared between the check and the create.
     pub create: u64,
-    /// The folder went between the look and the create.
+    /// The folder disappeared between the check and the create.
     pub folder: u64,
 }
 
@@ -56,7 +56,7 @@ impl std::ops::AddAssign for Dropped {
     }
 }
 
-/// The writers of a cluster, one a node. They end when this is dropped.
+/// The writers of a cluster, one for each node. They end when this is dropped.
 #[derive(Debug)]
 pub struct Writers {
     control: PathBuf,
@@ -72,11 +72,16 @@ struct Writer {
 }
 
 impl Writers {
-    /// Starts a writer on each node for the metrics that it has by the ring `old` or by the cluster's own.
+    /// Starts a writer on each node for the metrics that it owns in the ring `old` or in the cluster's own.
     ///
     /// # Panics
-    /// Where there is no Python with whisper.py.
-    pub fn start(cluster: &TestCluster, written: &Written, old: &Ring, manner: Manner) -> Self {
+    /// If there is no Python with whisper.py.
+    pub fn start(
+        cluster: &TestCluster,
+        written: &Written,
+        old: &Ring,
+        manner: WriterOptions,
+    ) -> Self {
         let control = cluster.path("route");
         std::fs::write(&control, "old").unwrap();
         let script = cluster.path("whisper_writer.py");
@@ -119,7 +124,7 @@ impl Writers {
         Self { control, writers }
     }
 
-    /// From now on they write by this route.
+    /// Makes the writers use this route from now on.
     pub fn route(&self, route: Route) {
         let text = match route {
             Route::Old => "old",
@@ -130,16 +135,16 @@ impl Writers {
     }
 
     fn say(&self, text: &str) {
-        // Replaced, so that nobody reads half a word.
+        // Replaced, so that no writer reads half a word.
         let new = self.control.with_extension("new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(&new, &self.control).unwrap();
     }
 
-    /// Waits until they have written so much more, in operations.
+    /// Waits until they have done `operations` more operations.
     ///
     /// # Panics
-    /// Where they do not.
+    /// If they do not.
     #[track_caller]
     pub fn wait_for(&self, operations: usize) {
         let before = self.operations();
@@ -158,10 +163,10 @@ impl Writers {
         self.writers.iter().map(lines).map(count).sum()
     }
 
-    /// Lets them finish what they are at, and adds what they have written.
+    /// Lets them finish their current operations, and adds the points that they have written.
     ///
     /// # Panics
-    /// Where one of them has failed.
+    /// If one of them has failed.
     #[track_caller]
     pub fn stop(mut self, written: &mut Written) -> Dropped {
         self.say("stop");

@@ -1,9 +1,9 @@
-//! The ledger of what was written before and while metrics moved: every point, when, by whom, and whether it is with
-//! its owners in the end.
+//! The ledger of the points that were written before and during a move: every point with its time and writer,
+//! and whether it is on its owners at the end.
 //!
-//! The value of a point follows from its metric and its time. So it does not matter which of two writers was last, and
-//! a point that stands in the wrong slot, or in the wrong file, is seen to be wrong. Where nodes have other schemas, a point
-//! is looked for in the archive that it was written to: one of another resolution does not count.
+//! The value of a point follows from its metric and its time. So it does not matter which of two writers was
+//! last, and a point in the wrong slot or in the wrong file is recognised. If nodes have different schemas, a
+//! point must be in the archive that it was written to; a point of another resolution does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +11,18 @@ use bucky_ring::Ring;
 use bucky_whisper::{MetricName, Point};
 
 use crate::ledger::owner_hosts;
-use crate::live_copy::Copy;
-use crate::live_look::Look;
+use crate::live_check::LiveCheck;
+use crate::live_copy::LiveCopy;
 use crate::metrics::{self, Layout};
 use crate::schema::Schemas;
 use crate::{Node, TestCluster};
 
-/// How many seconds after a point was sent a carbon may have it in its hands.
+/// For how many seconds after a point was sent a carbon may still hold it in memory.
 const WRITTEN_WITHIN: f64 = 6.0;
-/// How many points in a row are laid down, and then left out.
+/// How many points in a row are written, and then left out.
 const BLOCK: u32 = 30;
-/// Values of so many seconds in a row lie close together: their averages are between them, and not between others.
+/// Values of this many consecutive seconds are close together, so that their averages are between them and
+/// not between others.
 const VALUES_TOGETHER: u32 = 600;
 
 /// A metric that is written while it moves.
@@ -29,9 +30,9 @@ const VALUES_TOGETHER: u32 = 600;
 pub struct LiveMetric {
     /// Its name.
     pub name: MetricName,
-    /// What makes its values differ from those of the others.
+    /// Makes its values differ from those of other metrics.
     pub seed: u32,
-    /// What its files keep.
+    /// The schemas of its files.
     pub schemas: Schemas,
 }
 
@@ -46,7 +47,8 @@ impl LiveMetric {
         value
     }
 
-    /// Whether a slot of so many seconds may have this value: its point's, or an average of points inside the slot.
+    /// Whether a slot of `seconds_per_point` may have this value: its point's value, or an average of points
+    /// inside the slot.
     pub(crate) fn may_be(&self, timestamp: u32, seconds_per_point: u32, value: f64) -> bool {
         if seconds_per_point <= self.schemas.finest_step() {
             return value == self.value(timestamp);
@@ -69,22 +71,23 @@ impl LiveMetric {
 /// One write: the points of one metric that were acknowledged together.
 #[derive(Clone, Debug)]
 pub struct Operation {
-    /// When, in Unix seconds.
+    /// The time, in Unix seconds.
     pub at: f64,
-    /// How: `whisper.update_many`, say.
+    /// The operation, such as `whisper.update_many`.
     pub how: &'static str,
-    /// The host whose file it went to; none where a relay sent it to all owners.
+    /// The host whose file got the points; `None` if a relay sent them to all owners.
     pub host: Option<String>,
 }
 
-/// What was written.
+/// All points that were written.
 #[derive(Debug)]
 pub struct Written {
     metrics: Vec<LiveMetric>,
-    /// Metrics that others keep account of.
+    /// Metrics that other code checks.
     others: BTreeSet<MetricName>,
-    /// By the metric's number: the points, and the operation that wrote each last to one host.
-    points: Vec<BTreeMap<Place, usize>>,
+    /// By the metric's number: where each point was written, and the last operation that wrote it to that
+    /// host.
+    points: Vec<BTreeMap<PointLocation, usize>>,
     operations: Vec<Operation>,
     laid_down: u64,
     live: u64,
@@ -92,23 +95,23 @@ pub struct Written {
 
 /// Where a point was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct PointLocation {
     pub(crate) timestamp: u32,
-    /// The resolution of the archive; none where a carbon chose it, by the file that it found.
+    /// The resolution of the archive; `None` if a carbon chose it by the file that it found.
     pub(crate) seconds_per_point: Option<u32>,
-    /// The host whose file got it; none where a relay sent it to all owners.
+    /// The host whose file got it; `None` if a relay sent it to all owners.
     pub(crate) host: Option<String>,
 }
 
-/// A point's time, and the resolution of the archive that it was written to, where that is known.
+/// A point's time, and the resolution of the archive that it was written to, if that is known.
 pub type Slot = (u32, Option<u32>);
 
-/// An update of which carbon itself has logged that it dropped it.
+/// An update that carbon has dropped, according to its log.
 #[derive(Clone, Debug)]
 pub struct DroppedUpdate {
-    /// Of which metric.
+    /// The metric of the update.
     pub metric: MetricName,
-    /// Whether carbon was about to create the file, and not to open it.
+    /// Whether carbon was about to create the file, rather than open it.
     pub is_create: bool,
     /// When it was logged, in Unix seconds.
     pub at: f64,
@@ -117,22 +120,23 @@ pub struct DroppedUpdate {
 }
 
 impl DroppedUpdate {
-    /// Whether a point that was sent then may have been part of it: carbon writes what it has as soon as it can.
+    /// Whether a point that was sent at `sent_at` may have been part of it: carbon writes its points as soon
+    /// as it can.
     pub(crate) fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
         self.metric == *metric && (self.at - WRITTEN_WITHIN..self.at + 1.5).contains(&sent_at)
     }
 }
 
-/// How much was looked for and found.
+/// The numbers of points that were checked and found.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Found {
-    /// Points that were there before the move, in all copies.
+    /// Points that existed before the move, in all copies.
     pub laid_down: u64,
-    /// Points that were written during it, as often as they were acknowledged.
+    /// Points that were written during the move, counted for each acknowledgement.
     pub live: u64,
-    /// Points looked for in the owners' files in the end.
+    /// Points looked for in the owners' files at the end.
     pub looked_for: u64,
-    /// Of these, points that never were in any file, since carbon dropped them and said so.
+    /// Of these, points that were never in any file, because carbon dropped them and logged that.
     pub dropped: u64,
 }
 
@@ -146,8 +150,8 @@ impl std::ops::AddAssign for Found {
 }
 
 impl Written {
-    /// `count` metrics of which nothing is written yet, of these schemas in turn. They share folders by twos and threes, so that a
-    /// move empties many folders.
+    /// `count` metrics that have no points yet, with these schemas in rotation. Two or three share a folder,
+    /// so that a move empties many folders.
     pub fn none(count: u32, schemas: &[Schemas]) -> Self {
         let numbers = (0..count).zip(schemas.iter().cycle());
         let name = |(number, schemas): (u32, &Schemas)| {
@@ -157,7 +161,7 @@ impl Written {
         Self::of(numbers.map(name), schemas)
     }
 
-    /// The same with metrics of these names.
+    /// Metrics with these names that have no points yet.
     pub fn of(names: impl IntoIterator<Item = String>, schemas: &[Schemas]) -> Self {
         let metric = |((name, number), schemas): ((String, u32), &Schemas)| LiveMetric {
             name: name.parse().unwrap(),
@@ -171,7 +175,7 @@ impl Written {
         Self { metrics, others, points, operations, laid_down: 0, live: 0 }
     }
 
-    /// The nodes have other metrics, too.
+    /// Adds metrics that the nodes have too, and that other code checks.
     #[must_use]
     pub fn beside(mut self, others: impl IntoIterator<Item = MetricName>) -> Self {
         self.others.extend(others);
@@ -183,8 +187,8 @@ impl Written {
         &self.metrics
     }
 
-    /// Lays down the first `count` metrics where `ring` has them, as the old nodes create them: blocks of points with gaps
-    /// between them. Gives the time of the newest point, the first of a block.
+    /// Writes the first `count` metrics to their owners in `ring`, as the old nodes create them: blocks of
+    /// points with gaps between them. Returns the time of the newest point, which is the first of a block.
     pub fn lay_down(&mut self, count: usize, cluster: &TestCluster, ring: &Ring) -> u32 {
         let newest = metrics::newest_minute();
         for number in 0..count.min(self.metrics.len()) {
@@ -196,9 +200,10 @@ impl Written {
         newest
     }
 
-    /// Lays down every `nth` of the metrics that `node` owns on it, as a new node creates them: from a relay that failed over.
+    /// Writes every `nth` of the metrics that `node` owns to it, as a new node creates them after a relay's
+    /// failover.
     pub fn lay_down_at(&mut self, node: &Node, nth: usize, cluster: &TestCluster) {
-        // Some of these points are the old owner's, too.
+        // Some of these points are in the old owner's file too.
         let newest = metrics::newest_minute() - BLOCK / 2 * 60;
         for number in (0..self.metrics.len()).step_by(nth) {
             let metric = self.metrics[number].clone();
@@ -233,7 +238,7 @@ impl Written {
     fn note(&mut self, operation: Operation, number: usize, slots: &[Slot]) {
         let index = self.operations.len();
         let host = &operation.host;
-        let places = slots.iter().map(|&(timestamp, seconds_per_point)| Place {
+        let places = slots.iter().map(|&(timestamp, seconds_per_point)| PointLocation {
             timestamp,
             seconds_per_point,
             host: host.clone(),
@@ -242,7 +247,8 @@ impl Written {
         self.operations.push(operation);
     }
 
-    /// How many of the metrics that `from` places lie elsewhere by `to`: on a host that was no owner before.
+    /// How many of the first `count` metrics move between the rings: `to` names a host that is not an owner
+    /// in `from`.
     pub fn to_move(&self, count: usize, from: &Ring, to: &Ring) -> usize {
         let moves = |metric: &&LiveMetric| {
             let before = owner_hosts(from, &metric.name).unwrap_or_default();
@@ -254,24 +260,24 @@ impl Written {
 
     /// How many points are not in their owners' files yet.
     pub fn missing(&self, cluster: &TestCluster) -> usize {
-        let mut look = Look::default();
-        self.look(cluster, &mut look);
-        look.problems.len()
+        let mut check = LiveCheck::default();
+        self.check(cluster, &mut check);
+        check.problems.len()
     }
 
-    /// How many points that relays were sent are in fewer files than they should have copies, on whatever nodes: not written
-    /// yet, in a tombstone, or lost.
-    pub fn lack_copies(&self, cluster: &TestCluster) -> usize {
+    /// How many points that were sent to relays are in fewer files than they should have copies, on any
+    /// nodes: not written yet, in a tombstone, or lost.
+    pub fn lacking_copies(&self, cluster: &TestCluster) -> usize {
         let now = metrics::now();
         let wanted = cluster.ring().spec().replication_factor;
-        let missing = |(metric, points): (&LiveMetric, &BTreeMap<Place, usize>)| {
+        let missing = |(metric, points): (&LiveMetric, &BTreeMap<PointLocation, usize>)| {
             let read =
                 |node: &Node| std::fs::read(node.path(metric.name.as_str())).unwrap_or_default();
             let contents: Vec<Vec<u8>> = cluster.nodes().iter().map(read).collect();
-            let copies: Vec<Copy<'_>> =
-                contents.iter().map(|content| Copy::new(content, now)).collect();
-            let is_missing = |place: &&Place| {
-                let has = |copy: &&Copy<'_>| copy.has(metric, place);
+            let copies: Vec<LiveCopy<'_>> =
+                contents.iter().map(|content| LiveCopy::new(content, now)).collect();
+            let is_missing = |place: &&PointLocation| {
+                let has = |copy: &&LiveCopy<'_>| copy.has(metric, place);
                 copies.iter().filter(has).count() < wanted
             };
             points.keys().filter(|place| place.host.is_none()).filter(is_missing).count()
@@ -279,36 +285,41 @@ impl Written {
         self.metrics.iter().zip(&self.points).map(missing).sum()
     }
 
-    /// Wants every point in the file of each of its owners, with its value, no point that nobody wrote, and no metric
-    /// anywhere else.
+    /// Checks that every point is in the file of each of its owners, with its value, that there is no point
+    /// that no process wrote, and that no metric is anywhere else.
     ///
     /// # Panics
-    /// Where it is not so; says which points, when they were written and where, what is there now, and what the
-    /// daemons have logged of the metric.
+    /// If the check fails. The message names the points, when and where they were written, what is stored
+    /// there now, and what the daemons have logged of the metric.
     #[track_caller]
     pub fn assert_in_place(&self, cluster: &TestCluster) -> Found {
-        self.assert_in_place_but(cluster, &[])
+        self.assert_in_place_except(cluster, &[])
     }
 
-    /// The same, where carbon has dropped updates before they reached any file: their points, and no others, may lack.
+    /// The same check, when carbon has dropped updates before they reached any file: only their points may be
+    /// missing.
     ///
     /// # Panics
-    /// As above.
+    /// The same as for [`Self::assert_in_place`].
     #[track_caller]
-    pub fn assert_in_place_but(&self, cluster: &TestCluster, dropped: &[DroppedUpdate]) -> Found {
-        let mut look = Look { dropped, ..Look::default() };
-        self.look(cluster, &mut look);
-        self.look_for_strays(cluster, &mut look);
-        assert!(look.problems.is_empty(), "{}", look.tell(cluster));
+    pub fn assert_in_place_except(
+        &self,
+        cluster: &TestCluster,
+        dropped: &[DroppedUpdate],
+    ) -> Found {
+        let mut check = LiveCheck { dropped, ..LiveCheck::default() };
+        self.check(cluster, &mut check);
+        self.check_for_misplaced(cluster, &mut check);
+        assert!(check.problems.is_empty(), "{}", check.report(cluster));
         Found {
             laid_down: self.laid_down,
             live: self.live,
-            looked_for: look.points,
-            dropped: look.explained,
+            looked_for: check.points,
+            dropped: check.explained,
         }
     }
 
-    fn look(&self, cluster: &TestCluster, look: &mut Look<'_>) {
+    fn check(&self, cluster: &TestCluster, check: &mut LiveCheck<'_>) {
         let now = metrics::now();
         for (number, metric) in self.metrics.iter().enumerate() {
             let owners = cluster.owners(metric.name.as_str());
@@ -316,31 +327,31 @@ impl Written {
             for host in &hosts {
                 let node = cluster.node_of(host);
                 let content = std::fs::read(node.path(metric.name.as_str())).unwrap_or_default();
-                let copy = Copy::new(&content, now);
+                let copy = LiveCopy::new(&content, now);
                 for (place, operation) in &self.points[number] {
                     let of = &place.host;
-                    // What an owner was given stays there; what another was given, all owners get.
+                    // Points given to an owner stay there; points given to another host go to all owners.
                     let is_owners = of.as_ref().is_some_and(|of| hosts.contains(&of.as_str()));
                     if is_owners && of.as_deref() != Some(host) {
                         continue;
                     }
-                    look.points += 1;
+                    check.points += 1;
                     let sent_at = self.operations[*operation].at;
                     if copy.has(metric, place) {
                         continue;
                     }
                     if of.is_none()
                         && !copy.has_another(metric, place)
-                        && look.explains(&metric.name, sent_at)
+                        && check.explains(&metric.name, sent_at)
                     {
-                        look.explained += 1;
+                        check.explained += 1;
                     } else {
                         let problem = self.problem(metric, place, *operation, host, &copy);
-                        look.add(&metric.name, problem);
+                        check.add(&metric.name, problem);
                     }
                 }
                 for (step, point) in copy.strange(metric) {
-                    look.add(
+                    check.add(
                         &metric.name,
                         format!(
                             "{} at {} ({step} s): {} on {host}, which nobody wrote",
@@ -355,10 +366,10 @@ impl Written {
     fn problem(
         &self,
         metric: &LiveMetric,
-        place: &Place,
+        place: &PointLocation,
         operation: usize,
         owner: &str,
-        copy: &Copy<'_>,
+        copy: &LiveCopy<'_>,
     ) -> String {
         let Operation { at, how, host } = &self.operations[operation];
         let timestamp = place.timestamp;
@@ -373,7 +384,7 @@ impl Written {
         )
     }
 
-    fn look_for_strays(&self, cluster: &TestCluster, look: &mut Look<'_>) {
+    fn check_for_misplaced(&self, cluster: &TestCluster, check: &mut LiveCheck<'_>) {
         let known: BTreeSet<&MetricName> = self.metrics.iter().map(|metric| &metric.name).collect();
         for node in cluster.nodes() {
             for name in crate::tree::metrics(&node.prefix()) {
@@ -381,9 +392,9 @@ impl Written {
                     continue;
                 }
                 if !known.contains(&name) {
-                    look.add(&name, format!("{name} on {} has come from nowhere", node.host()));
+                    check.add(&name, format!("{name} on {} has come from nowhere", node.host()));
                 } else if !is_owner(cluster, node, &name) {
-                    look.add(&name, format!("{name} is on {}, no owner of it", node.host()));
+                    check.add(&name, format!("{name} is on {}, no owner of it", node.host()));
                 }
             }
         }

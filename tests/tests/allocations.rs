@@ -1,7 +1,7 @@
-//! A guard against gross regressions: how often, and how much, the inner parts ask the allocator for. Counts do not depend
-//! on the machine or on what else it does, as seconds do; each limit is about twice what is asked for today.
+//! A guard against large regressions: how often, and how much, the inner parts allocate. Unlike seconds,
+//! counts do not depend on the machine or on its load. Each limit is about twice the current count.
 //!
-//! One test, as the counts are those of the whole process.
+//! This is a single test, because the counts are those of the whole process.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -25,11 +25,11 @@ const NODES: usize = 39;
 const NAMES: usize = 1_000;
 const RETENTIONS: [&str; 3] = ["60s:1d", "5m:7d", "1h:1y"];
 
-/// How often each piece of work is done.
+/// How many times each operation is measured.
 const TURNS: usize = 5;
 
-/// How many blocks, and how many bytes, `work` asks for: the least of some turns, as the thread that waits for this test
-/// may ask for something at the same time.
+/// How many blocks, and how many bytes, `work` allocates: the smallest count of several turns, because the
+/// thread that waits for this test may allocate at the same time.
 fn asked<T>(mut work: impl FnMut() -> T) -> (u64, u64) {
     let mut turn = || {
         let before = dhat::HeapStats::get();
@@ -47,7 +47,7 @@ fn the_inner_parts_ask_for_no_more_memory_than_they_need() {
     let _profiler = dhat::Profiler::builder().testing().build();
     look_ups_ask_for_none();
     names_ask_for_themselves();
-    plans_ask_for_what_they_fill();
+    plans_allocate_only_the_slots_that_they_fill();
     streams_use_their_buffers_again();
 }
 
@@ -98,7 +98,8 @@ fn names_ask_for_themselves() {
     assert!(blocks <= NAMES as u64, "{blocks} blocks for {NAMES} names");
 }
 
-/// A file of 147 KB in which the slots have points whose age in slots `keep` keeps.
+/// A file of 147 KB with points in the slots for which `keep` returns true. It gets the age of a slot, in
+/// slots.
 fn content(now: u32, keep: impl Fn(u32) -> bool) -> Vec<u8> {
     let retentions = RETENTIONS.map(|text| text.parse::<Retention>().unwrap());
     let header =
@@ -116,7 +117,7 @@ fn content(now: u32, keep: impl Fn(u32) -> bool) -> Vec<u8> {
     bytes
 }
 
-fn plans_ask_for_what_they_fill() {
+fn plans_allocate_only_the_slots_that_they_fill() {
     let now = metrics::now();
     let source = content(now, |_| true);
     let options = FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };
@@ -131,7 +132,7 @@ fn plans_ask_for_what_they_fill() {
     }
 }
 
-/// Takes what comes into one buffer, as a daemon does.
+/// Receives everything into one buffer, as a daemon does.
 #[derive(Default)]
 struct OneBuffer(Vec<u8>);
 

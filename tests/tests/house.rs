@@ -1,5 +1,5 @@
-//! How the two programs are built: no circle of imports between their modules, and no structure that has grown too wide to
-//! be taken in. What a check finds is named, so that the next change can mend it or say here why not.
+//! How the two programs are built: no import cycle between their modules, and no struct with too many fields.
+//! A finding names the place, so that the next change can fix it or explain the exception here.
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Fields, Item, ItemStruct, UseTree};
 
-/// The most fields of a struct; those of a command's arguments are the command line's, and do not count.
+/// The most fields of a struct. A command's arguments belong to the command line, and do not count.
 const FIELDS_MOST: usize = 12;
-/// The most lines of `bucky rebalance` itself: what moves metrics is the engine's, in `transfer`.
+/// The most lines of `bucky rebalance` itself: moving metrics is the engine's work, in `transfer`.
 const REBALANCE_LINES_MOST: usize = 1000;
 
 fn sources(program: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(program).join("src")
 }
 
-/// The modules of a program: their paths in it, such as `transfer::mover`, and what they contain outside of tests.
+/// The modules of a program: their paths in it, such as `transfer::mover`, and their items except tests.
 fn modules(program: &str) -> BTreeMap<String, Vec<Item>> {
     let root = sources(program);
     let files = walkdir::WalkDir::new(&root).into_iter().map(Result::unwrap);
@@ -38,7 +38,7 @@ fn modules(program: &str) -> BTreeMap<String, Vec<Item>> {
     modules
 }
 
-/// Those that are only built for tests.
+/// The modules that are only built for tests.
 fn test_modules(modules: &BTreeMap<String, Vec<Item>>) -> Vec<String> {
     let mut tests = Vec::new();
     for (name, items) in modules {
@@ -66,10 +66,10 @@ fn is_below(name: &str, above: &str) -> bool {
     name.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Which modules a module names, by `use` or by a path in its code.
+/// The modules that a module names, by `use` or by a path in its code.
 struct Named<'m> {
     modules: &'m BTreeMap<String, Vec<Item>>,
-    /// The module that is looked at.
+    /// The module that is examined.
     at: &'m str,
     found: BTreeSet<String>,
 }
@@ -151,7 +151,7 @@ impl<'ast> Visit<'ast> for Named<'_> {
     }
 }
 
-/// Who imports whom. Parents and children belong together, and do not count.
+/// The imports of each module. Parents and children belong together, and do not count.
 fn imports(modules: &BTreeMap<String, Vec<Item>>) -> BTreeMap<&str, BTreeSet<String>> {
     let named = |(at, items): (&'_ String, &Vec<Item>)| {
         let mut named = Named { modules, at, found: BTreeSet::new() };
@@ -166,7 +166,7 @@ fn imports(modules: &BTreeMap<String, Vec<Item>>) -> BTreeMap<&str, BTreeSet<Str
         .collect()
 }
 
-/// A way from a module back to itself, if there is one.
+/// A path from a module back to itself, if there is one.
 fn circle(imports: &BTreeMap<&str, BTreeSet<String>>) -> Option<Vec<String>> {
     fn walk<'m>(
         at: &'m str,
@@ -191,7 +191,7 @@ fn circle(imports: &BTreeMap<&str, BTreeSet<String>>) -> Option<Vec<String>> {
     imports.keys().find_map(|at| walk(at, imports, &mut Vec::new(), &mut done))
 }
 
-/// The same between the folders and files at the top: what is below one counts for it.
+/// The imports between the top-level folders and files: modules below them count for them.
 fn imports_at_top(
     imports: &BTreeMap<&str, BTreeSet<String>>,
 ) -> BTreeMap<String, BTreeSet<String>> {
@@ -249,7 +249,7 @@ fn the_engine_is_not_called_rebalance() {
     assert!((1..REBALANCE_LINES_MOST).contains(&lines), "{lines} lines");
 }
 
-/// The structs that have more fields than a reader can hold in mind.
+/// The structs that have more fields than a reader can remember.
 #[test]
 fn no_struct_is_too_wide() {
     struct Wide<'m>(&'m str, Vec<String>);

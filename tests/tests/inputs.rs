@@ -1,6 +1,7 @@
-//! Everything in the fuzz targets' corpora, on a stable toolchain: what a fuzzer has found stays found.
+//! Runs everything in the fuzz targets' corpora, on a stable toolchain: what a fuzzer has found is checked
+//! again.
 //!
-//! `fuzz/README.md` says how to look for more.
+//! `fuzz/README.md` says how to search for more.
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
@@ -19,7 +20,7 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_kept_of_the_corpora_breaks_no_rule() {
+fn the_corpora_break_no_rule() {
     for input in INPUTS {
         let folder = fuzz_folder().join("corpus").join(input.name);
         let kept = names_in(&folder);
@@ -27,7 +28,7 @@ fn what_is_kept_of_the_corpora_breaks_no_rule() {
         for name in kept {
             let path = folder.join(name);
             let bytes = std::fs::read(&path).unwrap();
-            // The last line before a panic says which file it was.
+            // The last line before a panic names the file.
             println!("{}", path.display());
             (input.check)(&bytes);
             for cut in [bytes.len() / 2, bytes.len().saturating_sub(1)] {

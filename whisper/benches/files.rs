@@ -1,4 +1,4 @@
-//! How long the everyday acts on a Whisper file take.
+//! How long the common operations on a Whisper file take.
 //!
 //! The file has 60s:1d, 5m:7d, 1h:1y (147 KB). `cargo bench -p bucky-whisper --bench files`.
 

@@ -1,8 +1,9 @@
-//! How long a fill takes, beside what no fill can do without: reading both files and writing one.
+//! How long a fill takes, compared with the minimum that every fill needs: reading both files and writing
+//! one.
 //!
-//! The pair has 60s:1d, 5m:7d, 1h:1y (147 KB). `cargo bench -p bucky-whisper --bench fill`. What is measured against others
-//! is told at the end, as ratios taken in turn; that part alone: `-- bars`. With BUCKY_PEERS_PYTHON naming a Python that has
-//! carbonate 1.1.10, its whisper-fill is among them.
+//! The pair has 60s:1d, 5m:7d, 1h:1y (147 KB). `cargo bench -p bucky-whisper --bench fill`. The comparisons
+//! are printed at the end, as ratios of alternating measurements; `-- bars` runs that part alone. If
+//! BUCKY_PEERS_PYTHON names a Python with carbonate 1.1.10, its whisper-fill is compared too.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -19,13 +20,13 @@ use bucky_whisper::{
 use criterion::{BatchSize, Criterion};
 
 const RETENTIONS: [&str; 3] = ["60s:1d", "5m:7d", "1h:1y"];
-/// How often a figure is taken for the bars, and of how many fills each.
+/// How many times each figure is measured for the comparisons, and how many fills one measurement has.
 const ROUNDS: usize = 15;
 const FILLS: usize = 40;
-/// How often whisper-fill fills.
+/// How many times whisper-fill fills.
 const PEER_FILLS: &str = "7";
 
-/// A file in which the slots have points whose age in slots `keep` keeps.
+/// A file with points in the slots for which `keep` returns true. It gets the age of a slot, in slots.
 fn image(now: u32, keep: impl Fn(u32) -> bool) -> Vec<u8> {
     let retentions = RETENTIONS.map(|text| text.parse::<Retention>().expect("a retention"));
     let header = Header::for_retentions(&retentions, Aggregation::Average, XFilesFactor::default())
@@ -35,7 +36,7 @@ fn image(now: u32, keep: impl Fn(u32) -> bool) -> Vec<u8> {
         let (step, points) = (archive.seconds_per_point, archive.points);
         for age in (0..points).rev() {
             let timestamp = now - now % step - step * age;
-            // The first slot is the base: it is always there.
+            // The first slot is the base, so it always has a point.
             let kept = age + 1 == points || keep(age);
             let point = Point { timestamp, value: f64::from(age + 1) };
             bytes.extend(if kept { point.encode() } else { [0; Point::SIZE_BYTES] });
@@ -100,7 +101,7 @@ fn plans(criterion: &mut Criterion, now: u32) {
     group.finish();
 }
 
-/// What a file holds of another, which is looked at after every fill.
+/// The coverage check, which runs after every fill.
 fn coverages(criterion: &mut Criterion, now: u32) {
     let mut group = criterion.benchmark_group("coverage");
     let of = |source: &[u8], destination: &[u8]| {
@@ -133,13 +134,13 @@ impl Files {
         Self { from, into, destination: pair.destination.clone() }
     }
 
-    /// Puts the destination back, without a change of its size.
+    /// Restores the content of the destination without changing its size.
     fn restore(&self) {
         let file = File::options().write(true).open(&self.into).expect("the destination");
         file.write_all_at(&self.destination, 0).expect("the destination");
     }
 
-    /// What the daemon does for a metric that is there, but for the sync of a whole batch.
+    /// What the daemon does for a metric that it has already, except the sync of a whole batch.
     fn fill(&self, now: u32) {
         let source = fs::read(&self.from).expect("the source");
         let file =
@@ -152,7 +153,7 @@ impl Files {
         assert_eq!(write_in_place(&plan, &image, &file).expect("to write"), Written::Whole);
     }
 
-    /// What no fill can do without.
+    /// The minimum that every fill needs.
     fn read_both_and_write_one(&self) {
         let source = fs::read(&self.from).expect("the source");
         black_box(fs::read(&self.into).expect("the destination"));
@@ -181,13 +182,13 @@ fn files(criterion: &mut Criterion, now: u32) {
     group.finish();
 }
 
-/// The least, the median and the greatest.
+/// The smallest, the median and the greatest figure.
 fn spread(mut figures: Vec<f64>) -> (f64, f64, f64) {
     figures.sort_unstable_by(f64::total_cmp);
     (figures[0], figures[figures.len() / 2], figures[figures.len() - 1])
 }
 
-/// The seconds that one of [`FILLS`] took.
+/// The seconds that one fill took, as the mean of [`FILLS`].
 fn seconds(files: &Files, mut act: impl FnMut()) -> f64 {
     let mut spent = Duration::ZERO;
     for _ in 0..FILLS {
@@ -201,7 +202,7 @@ fn seconds(files: &Files, mut act: impl FnMut()) -> f64 {
     spent.as_secs_f64() / fills
 }
 
-/// The seconds that each of carbonate's fills took, where there is a carbonate.
+/// The median of the seconds that carbonate's fills took, or `None` if carbonate is not installed.
 fn peer(files: &Files) -> Option<f64> {
     let python = std::env::var_os("BUCKY_PEERS_PYTHON")?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/whisper_fill.py");

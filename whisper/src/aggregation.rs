@@ -1,9 +1,9 @@
 //! How finer points become one coarser point.
 //!
-//! The rules and, what is easily missed, the order of the floating point operations are those of `aggregate` in
-//! whisper.py 1.1.10 as CPython up to 3.11 runs it: sums go from left to right and begin at `0.0`, of equal
-//! extremes the first counts. A roll-up made here therefore has the same bits as one made by carbon.
-//! Whether enough finer points are known is not decided here: that is [`crate::XFilesFactor::is_met`].
+//! The rules are those of `aggregate` in whisper.py 1.1.10, as CPython up to 3.11 runs it. So is the order of
+//! the floating-point operations, which is easily missed: sums go from left to right and begin at `0.0`, and
+//! the first of equal extremes counts. A roll-up made here therefore has the same bits as one made by carbon.
+//! [`crate::XFilesFactor::is_met`] decides whether enough finer points are known.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ pub enum Aggregation {
     Max,
     /// Code 5: the least known point.
     Min,
-    /// Code 6: the mean of all slots, where an unknown one counts as zero. See [`AggregationSix`].
+    /// Code 6: the mean of all slots, with unknown ones as zero. See [`AggregationSix`].
     AvgZero,
     /// Code 7: the known point that is farthest from zero, with its sign.
     AbsMax,
@@ -71,7 +71,7 @@ impl Aggregation {
         }
     }
 
-    /// whisper.py's name of the method, as carbon's `storage-aggregation.conf` has it.
+    /// whisper.py's name for the method, as used in carbon's `storage-aggregation.conf`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Average => "average",
@@ -85,16 +85,16 @@ impl Aggregation {
         }
     }
 
-    /// The coarser point of the slots `finer`, oldest first, where an unknown slot is `None`.
+    /// The coarser point of the slots `finer`, oldest first; an unknown slot is `None`.
     ///
-    /// `None` if no slot is known. A NaN that is handed in as known takes part as it does in whisper.py: it wins
-    /// sums and means, and an extreme only where it comes first. Source: `aggregate` in whisper.py.
+    /// `None` if no slot is known. A NaN that is passed as known behaves as in whisper.py: sums and means
+    /// become NaN, and an extreme does only if the NaN comes first. Source: `aggregate` in whisper.py.
     pub fn roll_up(self, six: AggregationSix, finer: &[Option<f64>]) -> Option<f64> {
         let known = finer.iter().copied().flatten();
         self.over(six, known, finer.len())
     }
 
-    /// The same, where of `slots` slots just these are known, oldest first.
+    /// The coarser point of `slots` slots, of which only the values `known` are known, oldest first.
     pub(crate) fn roll_up_known(
         self,
         six: AggregationSix,
@@ -136,8 +136,8 @@ impl Aggregation {
     }
 }
 
-/// The sum of `known` over `slots`; `None` where nothing is known. Unknown slots would add a zero to a sum that
-/// begins at zero, and adding a zero to such a sum never changes it: they are left out.
+/// The sum of `known` divided by `slots`, or `None` if nothing is known. Unknown slots are left out: the sum
+/// begins at zero, and adding another zero would never change it.
 #[expect(
     clippy::cast_precision_loss,
     reason = "whisper.py divides by float(len(...)); slot counts are far below 2^53"
@@ -154,7 +154,7 @@ impl fmt::Display for Aggregation {
     }
 }
 
-/// A text that is no aggregation method.
+/// A text that does not name an aggregation method.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown aggregation method {found:?}; use one of average, sum, last, max, min, avg_zero, absmax, absmin"
@@ -167,7 +167,7 @@ pub struct UnknownAggregation {
 impl FromStr for Aggregation {
     type Err = UnknownAggregation;
 
-    /// Takes whisper.py's names, as they are.
+    /// Accepts whisper.py's names, unchanged.
     fn from_str(text: &str) -> Result<Self, UnknownAggregation> {
         Self::ALL
             .into_iter()
@@ -176,7 +176,7 @@ impl FromStr for Aggregation {
     }
 }
 
-/// A text that is no meaning of aggregation code 6.
+/// A text that does not name a meaning of aggregation code 6.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("aggregation 6 is either avg_zero (whisper.py) or first (go-carbon), not {found:?}")]
 pub struct UnknownAggregationSix {

@@ -16,26 +16,26 @@ use crate::retention::{Retention, RetentionError, XFilesFactor};
 /// How many zeros are written at once.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// How a new file's points, all of them zero, take up space on the disk.
+/// How a new file's points, which are all zero, take up space on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FileLayout {
     /// All zeros are written.
     #[default]
     Dense,
-    /// Space is taken when points are written (carbon's WHISPER_SPARSE_CREATE). A disk may then be full in the
-    /// middle of a file.
+    /// Space is taken only when points are written (carbon's WHISPER_SPARSE_CREATE). The disk may then run
+    /// full in the middle of a file.
     Sparse,
-    /// Space is reserved without being written (carbon's WHISPER_FALLOCATE_CREATE); where the file system cannot
-    /// do so, as [`FileLayout::Dense`].
+    /// Space is reserved without being written (carbon's WHISPER_FALLOCATE_CREATE). If the file system cannot
+    /// reserve space, the file is written as [`FileLayout::Dense`].
     Fallocate,
 }
 
 /// What a new file keeps, and how.
 #[derive(Clone, Debug)]
 pub struct CreateOptions {
-    /// Its archives, in any order; the file has them finest first.
+    /// Its archives, in any order; the file stores the finest first.
     pub retentions: Vec<Retention>,
-    /// How many finer points a coarser one needs.
+    /// The share of finer points that a coarser point needs.
     pub x_files_factor: XFilesFactor,
     /// How finer points become a coarser one.
     pub aggregation: Aggregation,
@@ -51,10 +51,10 @@ pub enum CreateError {
     Retentions {
         /// The file.
         path: PathBuf,
-        /// The rule that does not hold.
+        /// The rule that was violated.
         source: RetentionError,
     },
-    /// There already is a file.
+    /// A file exists already.
     #[error("{} already exists", path.display())]
     Exists {
         /// The file.
@@ -65,18 +65,19 @@ pub enum CreateError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 /// Creates the file at `path`, without any points, with the mode that the umask leaves.
 ///
-/// It appears whole or not at all, through a crash too. Whether a crash right after this leaves it there is up to the
-/// file system: its folder is not synced, as it has nothing yet that could be lost.
+/// The file appears complete or not at all, even through a crash. After a crash right after this call, it
+/// depends on the file system whether the file is there: its folder is not synced, because the file has no
+/// points yet.
 ///
 /// # Errors
-/// [`CreateError`]; an existing file, of whatever kind, is never touched.
+/// [`CreateError`]. An existing file of any kind is never touched.
 pub fn create(path: &Path, options: &CreateOptions) -> Result<(), CreateError> {
     let header =
         Header::for_retentions(&options.retentions, options.aggregation, options.x_files_factor)

@@ -1,8 +1,8 @@
-//! What two Whisper files say differently.
+//! The differences between two Whisper files.
 //!
-//! Compares what counts at a given time, the valid slots of [`ArchiveView`], archive by archive of the same resolution.
-//! Unlike `whisper.diff` this takes files of different layouts, and looks at all that a coarser archive holds, not
-//! only at what lies before the finer ones.
+//! Compares the valid slots of [`ArchiveView`] at a given time, for each pair of archives of the same
+//! resolution. Unlike `whisper.diff` this accepts files of different layouts. It also compares everything
+//! that a coarser archive holds, not only the part that is older than the finer archives.
 
 use std::cmp::Ordering;
 
@@ -13,9 +13,9 @@ use crate::image::{ArchiveView, Image, Point};
 pub struct Difference {
     /// The time of the slot, Unix seconds.
     pub timestamp: u32,
-    /// The left file's value; `None` where its slot is not valid.
+    /// The left file's value; `None` if its slot is not valid.
     pub left: Option<f64>,
-    /// The right file's value; `None` where its slot is not valid.
+    /// The right file's value; `None` if its slot is not valid.
     pub right: Option<f64>,
 }
 
@@ -26,7 +26,7 @@ pub struct ArchiveDiff {
     pub seconds_per_point: u32,
     /// How many points the left file's archive keeps; `None` if it has no archive of this resolution.
     pub left_points: Option<u32>,
-    /// The same of the right file.
+    /// How many points the right file's archive keeps; `None` if it has no archive of this resolution.
     pub right_points: Option<u32>,
     /// How many slots are valid in at least one of the files.
     pub slots_compared: u64,
@@ -34,8 +34,8 @@ pub struct ArchiveDiff {
     pub differences: Vec<Difference>,
 }
 
-/// Compares two files as they are at `now`, finest archives first. There is an entry for each resolution that either
-/// file has, whether it differs or not. Values differ as numbers do: `0.0` and `-0.0` are equal.
+/// Compares two files as they are at `now`, finest archives first. There is an entry for each resolution that
+/// either file has, even if nothing differs. Values are compared as numbers: `0.0` and `-0.0` are equal.
 pub fn diff(left: &Image<'_>, right: &Image<'_>, now: u32) -> Vec<ArchiveDiff> {
     let (left, right) = (finest_first(left), finest_first(right));
     let mut steps: Vec<u32> =
@@ -52,7 +52,7 @@ fn finest_first<'a>(image: &Image<'a>) -> Vec<ArchiveView<'a>> {
     image.header().finest_first().into_iter().filter_map(|number| image.archive(number)).collect()
 }
 
-/// The archive that readers use for this resolution: the first.
+/// The archive that readers use for this resolution: the first one.
 fn with_step<'a>(views: &[ArchiveView<'a>], step: u32) -> Option<ArchiveView<'a>> {
     views.iter().find(|view| view.archive().seconds_per_point == step).copied()
 }
@@ -83,7 +83,7 @@ fn diff_archive(
     }
 }
 
-/// Both lists, which are sorted by time, as one list of slots.
+/// Merges both lists, which are sorted by time, into one list of slots.
 fn side_by_side(left: &[Point], right: &[Point]) -> Vec<Difference> {
     let mut slots = Vec::with_capacity(left.len().max(right.len()));
     let (mut lefts, mut rights) = (left.iter().peekable(), right.iter().peekable());

@@ -1,6 +1,7 @@
-//! The digest that says whether two copies of a file have the same content.
+//! The digest that shows whether two copies of a file have the same content.
 //!
-//! It guards against change and damage, not against somebody who wants two files to look alike.
+//! It detects change and damage. It does not protect against a person who forges two files with the same
+//! digest.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -8,9 +9,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// How much is read at once at most where a digest is taken of a stream.
+/// The most bytes that are read at once for the digest of a stream.
 const BUFFER_BYTES: u64 = 256 * 1024;
-/// And at least.
+/// The smallest buffer.
 const LEAST_BUFFER_BYTES: u64 = 4096;
 
 /// The 128-bit XXH3 of a file's whole content, written as 32 lower-case hexadecimal digits.
@@ -23,11 +24,11 @@ impl Digest {
         Self(xxhash_rust::xxh3::xxh3_128(content))
     }
 
-    /// The digest of all that `content` gives, without holding it, and how many bytes that is. It should be `expected_bytes`
-    /// long: what is short is read into a buffer of its length.
+    /// The digest of everything that `content` yields, and its length in bytes, without holding it in memory.
+    /// The expected length is `expected_bytes`: for a short content the buffer is only that long.
     ///
     /// # Errors
-    /// Those of `content`.
+    /// The read errors of `content`.
     pub fn read(mut content: impl Read, expected_bytes: u64) -> io::Result<(Self, u64)> {
         let mut digest = xxhash_rust::xxh3::Xxh3::new();
         let buffer_bytes = expected_bytes.saturating_add(1).clamp(LEAST_BUFFER_BYTES, BUFFER_BYTES);
@@ -48,28 +49,28 @@ impl Digest {
 }
 
 impl Digest {
-    /// A number as it is told of a set of times: the sum of [`Self::of_time`] of each.
+    /// A digest made from a number: the sum of [`Self::of_time`] over a set of times.
     pub(crate) fn of_sum(sum: u128) -> Self {
         Self(sum)
     }
 
-    /// What one time adds to such a sum: the digest of its four bytes, big-endian.
+    /// What one time adds to that sum: the digest of its four bytes, big-endian.
     pub(crate) fn of_time(timestamp: u32) -> u128 {
         xxhash_rust::xxh3::xxh3_128(&timestamp.to_be_bytes())
     }
 }
 
-/// The digest of a content that comes piece by piece.
+/// The digest of a content that arrives in pieces.
 #[derive(Default)]
 pub(crate) struct ContentDigest(xxhash_rust::xxh3::Xxh3);
 
 impl ContentDigest {
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub(crate) fn add(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
 
-    /// The digest of all that came.
+    /// The digest of all pieces.
     pub(crate) fn finish(&self) -> Digest {
         Digest(self.0.digest128())
     }
@@ -81,12 +82,12 @@ impl fmt::Debug for ContentDigest {
     }
 }
 
-/// A digest in the making: of content that comes piece by piece.
+/// Computes the digest of a content that arrives in pieces.
 #[derive(Default)]
 pub struct DigestBuilder(xxhash_rust::xxh3::Xxh3);
 
 impl DigestBuilder {
-    /// Of nothing yet.
+    /// A builder that has no pieces yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -108,7 +109,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// A text that is no digest.
+/// A text that is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is 32 lower-case hexadecimal digits, not {found:?}")]
 pub struct DigestParseError {

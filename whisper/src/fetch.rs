@@ -1,7 +1,7 @@
 //! Reading the points of a span of time, as graphite-web does through whisper.py.
 //!
-//! Source: `file_fetch` and `__archive_fetch` in whisper.py, which read the first archive of the file that reaches
-//! back to the beginning of the span.
+//! Source: `file_fetch` and `__archive_fetch` in whisper.py, which read the first archive of the file that
+//! reaches back to the beginning of the span.
 
 use std::path::PathBuf;
 
@@ -15,11 +15,11 @@ use crate::slots::AccessError;
 pub struct Fetched {
     /// The time of the first value, Unix seconds.
     pub from: u64,
-    /// The time behind the last value, Unix seconds.
+    /// The end of the last value's step, Unix seconds.
     pub until: u64,
     /// The resolution: the time between two values.
     pub seconds_per_point: u32,
-    /// The values, oldest first; `None` where no point is stored. Length: `(until - from) / seconds_per_point`.
+    /// The values, oldest first; `None` if no point is stored. Length: `(until - from) / seconds_per_point`.
     pub values: Vec<Option<f64>>,
 }
 
@@ -42,13 +42,13 @@ pub enum FetchError {
 }
 
 impl WhisperFile {
-    /// The points after `from`, up to and with `until`, at the time `now`; all are Unix seconds.
+    /// The points after `from`, up to and including `until`, at the time `now`; all are Unix seconds.
     ///
-    /// `None` where the span lies wholly in the future, or before all that the file keeps by its header's maximal
-    /// retention. What lies partly outside is cut. The ends are rounded down to the resolution, and moved on by
-    /// one step, as whisper.py does; an empty span has one point. Where the header's maximal retention is longer
-    /// than any archive, the last archive is read as far back as it reaches; whisper.py would read it round and
-    /// round.
+    /// `None` if the whole span lies in the future, or is older than the header's maximal retention. The
+    /// parts that lie outside are cut off. Both ends are rounded down to the resolution and moved forward by
+    /// one step, as in whisper.py; an empty span has one point. If the header's maximal retention is longer
+    /// than any archive, the last archive is read only as far back as it reaches; whisper.py would read it
+    /// several times over.
     ///
     /// # Errors
     /// [`FetchError::FromAfterUntil`], or [`FetchError::Access`].
@@ -66,7 +66,7 @@ impl WhisperFile {
         if let Some(archive) = archives.iter().find(|archive| archive.retention() >= age) {
             return Ok(Some(self.fetch_archive(archive, from, until)?));
         }
-        // Only where the header promises more than its archives hold.
+        // Reached only if the header's maximal retention is longer than every archive.
         let Some(archive) = archives.last() else {
             return Ok(None);
         };
@@ -78,7 +78,7 @@ impl WhisperFile {
         Ok(Some(self.fetch_archive(archive, from.max(oldest), until)?))
     }
 
-    /// The points of one archive. The span is not longer than the archive.
+    /// The points of one archive. The span must not be longer than the archive.
     fn fetch_archive(
         &self,
         archive: &Archive,
@@ -96,7 +96,7 @@ impl WhisperFile {
         let count = u32::try_from((until - from) / step).unwrap_or(u32::MAX).min(archive.points);
 
         let base = self.slots().base(archive)?;
-        // A slot beyond 32 bits, in the year 2106, holds nothing yet.
+        // A slot beyond 32 bits, after the year 2106, cannot be stored and has no value.
         let first = u32::try_from(from).ok().and_then(|from| position_of(archive, base, from));
         let values = match first {
             None => vec![None; count as usize],

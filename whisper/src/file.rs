@@ -1,7 +1,8 @@
-//! An open Whisper file: the one door through which local files are opened, locked and looked into.
+//! An open Whisper file. All local files are opened, locked and read through this module.
 //!
-//! A file is locked as long as it is open: shared to read it, exclusively to change it. The locks are those that
-//! whisper.py and go-carbon take, so a writer that locks is never met halfway. Nothing here reads the clock.
+//! A file is locked while it is open: shared for reading, exclusively for changes. The locks are those that
+//! whisper.py and go-carbon take, so a writer that locks is never seen in the middle of a write. This module
+//! does not read the clock.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -17,12 +18,12 @@ use crate::image::{Image, ImageError, Point};
 use crate::lease::past_leases;
 use crate::lock::{LockError, lock_exclusive, lock_shared};
 use crate::retention::XFilesFactor;
-use crate::slots::{AccessError, Slots};
+use crate::slots::{AccessError, FileSlots};
 
-/// How often a path may come to mean another file while its lock is waited for.
+/// How often a path may start to refer to another file while we wait for its lock.
 const REPLACED_MAX: u32 = 10;
 
-/// What a file is opened for.
+/// The purpose for which a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
     /// Reading, under a shared lock.
@@ -34,29 +35,29 @@ pub enum OpenMode {
 /// Why a Whisper file could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The system refused, or there is no such file.
+    /// The system refused, or the file does not exist.
     #[error("cannot open {}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is a folder, a pipe or the like.
+    /// It is a folder, a pipe or another special file.
     #[error("{} is not a regular file", path.display())]
     NotRegular {
         /// The file.
         path: PathBuf,
     },
-    /// Its lock was not to be had.
+    /// Its lock could not be taken.
     #[error("cannot lock {}", path.display())]
     Lock {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: LockError,
     },
-    /// Whenever its lock was taken, the path had come to mean another file.
+    /// Each time its lock was taken, the path referred to another file.
     #[error("{} was replaced again and again while waiting for its lock; try again", path.display())]
     Replaced {
         /// The file.
@@ -71,7 +72,7 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// Its header is damaged, or it is another kind of file.
+    /// Its header is damaged, or it is not a Whisper file.
     #[error("{} is corrupt or not a Whisper file; move it aside, or restore it from another copy", path.display())]
     Damaged {
         /// The file.
@@ -82,7 +83,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether there simply is no such file.
+    /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -91,7 +92,7 @@ impl OpenError {
 /// The header of the file at `path`, read without waiting for any lock.
 ///
 /// # Errors
-/// [`OpenError`], never for a lock.
+/// [`OpenError`], but never [`OpenError::Lock`].
 pub fn info(path: &Path) -> Result<Header, OpenError> {
     let file = open_regular(path, OFlags::RDONLY)?;
     read_header(&file, path)
@@ -110,7 +111,7 @@ impl WhisperFile {
     /// Opens the file at `path`, waits for its lock for at most `lock_limit`, and checks its header.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing has been changed then.
+    /// [`OpenError`]; the file is unchanged then.
     pub fn open(path: &Path, mode: OpenMode, lock_limit: Duration) -> Result<Self, OpenError> {
         let file = open_locked(path, mode, lock_limit)?;
         let header = read_header(&file, path)?;
@@ -118,30 +119,32 @@ impl WhisperFile {
         Ok(Self { file, path: path.to_owned(), header, aggregation_six })
     }
 
-    /// A file that is open for reading and writing, and whose exclusive lock the caller holds. `path` is for messages.
+    /// Wraps a file that is open for reading and writing and whose exclusive lock the caller holds. `path` is
+    /// used in messages.
     ///
     /// # Errors
-    /// [`OpenError`] where its header cannot be read, or is damaged.
+    /// [`OpenError`] if its header cannot be read or is damaged.
     pub fn of_locked(file: File, path: &Path) -> Result<Self, OpenError> {
         let header = read_header(&file, path)?;
         let aggregation_six = AggregationSix::default();
         Ok(Self { file, path: path.to_owned(), header, aggregation_six })
     }
 
-    /// The same file, whose aggregation 6 means `six`. Without this it means what it means to whisper.py.
+    /// Sets what aggregation 6 means in this file. Without this call it means what it means in whisper.py.
     #[must_use]
     pub fn with_aggregation_six(mut self, six: AggregationSix) -> Self {
         self.aggregation_six = six;
         self
     }
 
-    /// The open file itself, once more: no second opening, so that it counts as the same for leases.
+    /// A duplicate of the open descriptor. It is not a second open of the file, so leases count it as the
+    /// same.
     pub(crate) fn descriptor(&self) -> Result<File, AccessError> {
         let again = self.file.try_clone();
         again.map_err(|source| AccessError::Read { path: self.path.clone(), source })
     }
 
-    /// The path it was opened by.
+    /// The path that the file was opened with.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -155,11 +158,11 @@ impl WhisperFile {
         self.aggregation_six
     }
 
-    pub(crate) fn slots(&self) -> Slots<'_> {
-        Slots { file: &self.file, path: &self.path }
+    pub(crate) fn slots(&self) -> FileSlots<'_> {
+        FileSlots { file: &self.file, path: &self.path }
     }
 
-    /// The whole content, from which [`Image::parse`] makes an image.
+    /// The whole content, for [`Image::parse`].
     ///
     /// # Errors
     /// [`AccessError::Read`].
@@ -167,7 +170,7 @@ impl WhisperFile {
         read_all(&self.file, &self.path)
     }
 
-    /// The newest valid point at `now`, in whichever archive. Source: [`Image::last_point`].
+    /// The newest valid point at `now`, from any archive. Source: [`Image::last_point`].
     ///
     /// # Errors
     /// [`OpenError::Access`] if the file cannot be read.
@@ -179,15 +182,15 @@ impl WhisperFile {
     /// Whether no archive has a valid point at `now`. Source: [`Image::is_empty`].
     ///
     /// # Errors
-    /// As [`Self::last_point`].
+    /// The same as for [`Self::last_point`].
     pub fn is_empty(&self, now: u32) -> Result<bool, OpenError> {
         let bytes = self.read()?;
         Ok(parse_image(&bytes, &self.path)?.is_empty(now))
     }
 
-    /// Sets how finer points become coarser ones from now on, and returns how they did. Changes these four bytes
-    /// of the header and nothing else: what has been rolled up stays as it is. In a file from before whisper 0.9.9 they
-    /// held a time.
+    /// Sets how finer points are rolled up from now on, and returns the previous method. Changes these four
+    /// bytes of the header and nothing else: existing roll-ups stay as they are. In a file from before
+    /// whisper 0.9.9 the four bytes held a time.
     ///
     /// # Errors
     /// [`AccessError::Write`].
@@ -200,8 +203,8 @@ impl WhisperFile {
         Ok(std::mem::replace(&mut self.header.aggregation, aggregation))
     }
 
-    /// Sets how many finer points a coarser one needs from now on, and returns how many it did. Changes these
-    /// four bytes of the header and nothing else.
+    /// Sets the share of finer points that a coarser one needs from now on, and returns the previous share.
+    /// Changes these four bytes of the header and nothing else.
     ///
     /// # Errors
     /// [`AccessError::Write`].
@@ -223,8 +226,8 @@ impl WhisperFile {
     }
 }
 
-/// Opens and locks the regular file that `path` means once the lock is held: a writer may replace a file while its
-/// lock is waited for, and what would be read or written then is a file that nobody finds any more.
+/// Opens and locks the regular file that `path` refers to once the lock is held. A writer may replace the
+/// file while we wait for its lock; the file that we opened is then no longer reachable by its path.
 pub(crate) fn open_locked(
     path: &Path,
     mode: OpenMode,
@@ -245,13 +248,13 @@ pub(crate) fn open_locked(
     Err(OpenError::Replaced { path: path.to_owned() })
 }
 
-/// Opens a regular file, and nothing else: a pipe would keep us waiting for somebody at its other end.
+/// Opens a regular file and nothing else: opening a pipe would wait for a process at its other end.
 pub(crate) fn open_regular(path: &Path, flags: OFlags) -> Result<File, OpenError> {
     let open_error = |source| OpenError::Open { path: path.to_owned(), source };
     let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = match past_leases(|| rustix::fs::open(path, flags, Mode::empty())) {
         Ok(file) => File::from(file),
-        // What only folders and pipes answer to an attempt to write.
+        // The errors that only folders and pipes give when they are opened for writing.
         Err(rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => {
             return Err(OpenError::NotRegular { path: path.to_owned() });
         }
@@ -273,7 +276,7 @@ fn is_at(file: &File, path: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Whether both are the same file, under whatever names.
+/// Whether both are the same file, even under different names.
 pub(crate) fn same_file(left: &Metadata, right: &Metadata) -> bool {
     (left.dev(), left.ino()) == (right.dev(), right.ino())
 }
@@ -282,7 +285,7 @@ fn read_header(file: &File, path: &Path) -> Result<Header, OpenError> {
     let len_bytes = len_bytes(file, path)?;
     let head_bytes = usize::try_from(len_bytes.min(Header::SIZE_MAX_BYTES)).unwrap_or(0);
     let mut head = vec![0; head_bytes];
-    Slots { file, path }.read_at(&mut head, 0)?;
+    FileSlots { file, path }.read_at(&mut head, 0)?;
     if is_compressed(&head) {
         return Err(OpenError::Compressed { path: path.to_owned() });
     }
@@ -298,7 +301,8 @@ pub(crate) fn parse_image<'a>(bytes: &'a [u8], path: &Path) -> Result<Image<'a>,
     })
 }
 
-/// The whole content of a file. Memory is asked for, not assumed: a sparse file may claim any size.
+/// The whole content of a file. The memory is requested with a fallible call, since a sparse file may have
+/// any size.
 pub(crate) fn read_all(file: &File, path: &Path) -> Result<Vec<u8>, AccessError> {
     let too_large = || AccessError::Read {
         path: path.to_owned(),
@@ -308,7 +312,7 @@ pub(crate) fn read_all(file: &File, path: &Path) -> Result<Vec<u8>, AccessError>
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len_bytes).map_err(|_| too_large())?;
     bytes.resize(len_bytes, 0);
-    Slots { file, path }.read_at(&mut bytes, 0)?;
+    FileSlots { file, path }.read_at(&mut bytes, 0)?;
     Ok(bytes)
 }
 

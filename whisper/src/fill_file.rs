@@ -1,8 +1,8 @@
-//! Filling one local file from another: [`crate::fill()`] with the opening, locking and writing around it.
+//! Fills one local file from another: [`crate::fill()`] with the opening, locking and writing around it.
 //!
-//! The source is read whole under its shared lock, which is then given back; only then is the destination locked.
-//! So two fills in opposite directions never wait for each other. The destination is changed in place, so that a writer that has
-//! it open keeps writing to the file that everybody reads.
+//! The source is read completely under its shared lock. The destination is locked only after that lock is
+//! released, so two fills in opposite directions never wait for each other. The destination is changed in
+//! place: a writer that has it open keeps writing to the file that readers read.
 
 use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io;
@@ -21,25 +21,25 @@ use crate::salvage::salvage;
 use crate::slots::AccessError;
 use crate::sparse::write_sparse;
 
-/// How often the destination may appear and disappear under our hands.
+/// How often the destination may appear or disappear while we work on it.
 const ATTEMPTS_MAX: u32 = 5;
 
 /// What a fill did.
 #[derive(Debug)]
 pub enum FillOutcome {
-    /// There was no destination: it is now a copy of the source.
+    /// The destination did not exist; it is now a copy of the source.
     Created {
         /// The size of the file.
         len_bytes: u64,
     },
-    /// The destination has got points, durably.
+    /// The destination gained points, durably.
     Filled(FilledFile),
-    /// The destination already had all that the source could give; it was not written to.
+    /// The destination already had all points that the source could give; nothing was written.
     Unchanged(FilledFile),
 }
 
 impl FillOutcome {
-    /// What the destination holds of the source; none where it is a copy.
+    /// How much of the source the destination holds, or `None` if it is a new copy.
     pub fn filled(&self) -> Option<&FilledFile> {
         match self {
             Self::Created { .. } => None,
@@ -48,12 +48,12 @@ impl FillOutcome {
     }
 }
 
-/// A destination that was there, after a fill.
+/// A destination that existed before the fill.
 #[derive(Debug)]
 pub struct FilledFile {
     /// What was written.
     pub plan: FillPlan,
-    /// What it holds of the source now.
+    /// How much of the source it holds now.
     pub coverage: Coverage,
     /// The source's header.
     pub source: Header,
@@ -61,16 +61,17 @@ pub struct FilledFile {
     pub destination: Header,
 }
 
-/// Why a file was not filled. Unless it says otherwise, the destination is as it was.
+/// Why a file was not filled. Unless the variant says otherwise, the destination is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum FillFileError {
-    /// The source cannot be opened, locked or read, is damaged, or its points are needed and it is compressed.
+    /// The source cannot be opened, locked or read, or is damaged; or it is compressed and its points are
+    /// needed.
     #[error("cannot use the source of the fill")]
     Source(#[source] OpenError),
-    /// The same about the destination.
+    /// The destination cannot be opened, locked or read, or is damaged or compressed.
     #[error("cannot use the destination of the fill")]
     Destination(#[source] OpenError),
-    /// Both paths mean one file.
+    /// Both paths refer to the same file.
     #[error("{} and {} are the same file; there is nothing to fill", from.display(), path.display())]
     SameFile {
         /// The source.
@@ -78,12 +79,12 @@ pub enum FillFileError {
         /// The destination.
         path: PathBuf,
     },
-    /// The copy at a destination that did not exist cannot be made.
+    /// The destination did not exist, and the copy could not be made.
     #[error("cannot create {}", path.display())]
     Create {
         /// The destination.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Writing failed. Some of the points may have been written: fill it again.
@@ -91,11 +92,11 @@ pub enum FillFileError {
     Write {
         /// The destination.
         path: PathBuf,
-        /// What was refused.
+        /// The operation that failed.
         source: AccessError,
     },
-    /// The destination appeared and disappeared again and again, is a link that leads nowhere, or got its first points
-    /// from somebody else again and again.
+    /// The destination appeared and disappeared repeatedly, is a link without a target, or repeatedly got its
+    /// first points from another process.
     #[error("{} keeps changing; find out what writes to it, and try again", path.display())]
     Unsteady {
         /// The destination.
@@ -103,14 +104,15 @@ pub enum FillFileError {
     },
 }
 
-/// Fills the file at `destination` from that at `source`, by the rules of [`fill()`]. Neither lock is waited for longer
-/// than `lock_limit`.
+/// Fills the file at `destination` from that at `source`, by the rules of [`fill()`]. Waits for each lock at
+/// most `lock_limit`.
 ///
-/// Where there is no destination it becomes a durable copy of the source, with its mode and time of change, in folders
-/// that are made where they are missing; what root makes so belongs to the owner of the folder that it lies in. Only there a file in go-carbon's compressed format will do.
+/// If the destination does not exist, it becomes a durable copy of the source, with its mode and modification
+/// time. Missing folders are created. If root creates files or folders here, they get the owner of the folder
+/// that contains them. A file in go-carbon's compressed format is accepted only in this case.
 ///
 /// # Errors
-/// [`FillFileError`], which names the file in question.
+/// [`FillFileError`], which names the affected file.
 pub fn fill_file(
     source: &Path,
     destination: &Path,
@@ -121,10 +123,10 @@ pub fn fill_file(
     fill_from(&source, destination, options, lock_limit)
 }
 
-/// As [`fill_file`], also from a source that was cut off: of that, what is left is taken. See [`salvage()`].
+/// Like [`fill_file`], but also accepts a source that was cut off and uses the rest of it. See [`salvage()`].
 ///
 /// # Errors
-/// As [`fill_file`].
+/// The same as for [`fill_file`].
 pub fn salvage_file(
     source: &Path,
     destination: &Path,
@@ -162,7 +164,7 @@ fn fill_from(
     Err(FillFileError::Unsteady { path: destination.to_owned() })
 }
 
-/// What becomes of a source that was cut off.
+/// How to handle a source that was cut off.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OnCut {
     Refuse,
@@ -172,7 +174,7 @@ enum OnCut {
 /// The source, read and no longer locked.
 struct Source {
     path: PathBuf,
-    /// Kept open so that no other file can get its number.
+    /// Kept open so that no other file can get its inode number.
     _file: File,
     metadata: Metadata,
     bytes: Vec<u8>,
@@ -191,14 +193,15 @@ impl Source {
             bytes = salvaged.bytes;
         }
         if !is_compressed(&bytes) {
-            // A damaged file must neither fill nor become another.
+            // A damaged file must neither fill another file nor be copied.
             parse_image(&bytes, path)?;
         }
         Ok(Self { path: path.to_owned(), _file: file, metadata, bytes })
     }
 }
 
-/// Fills an open file; none where somebody else wrote to it meanwhile so that it has to be filled again.
+/// Fills an open file. `None` if another process wrote to it during the fill, so that it must be filled
+/// again.
 fn fill_existing(
     source: &Source,
     file: &File,
@@ -217,12 +220,12 @@ fn fill_existing(
     let into = parse_image(&bytes, path).map_err(FillFileError::Destination)?;
     let plan = fill(&from, &into, options);
     let (source_header, destination) = (from.header().clone(), into.header().clone());
-    let told = |plan: FillPlan, image: &Image<'_>| {
+    let filled_file = |plan: FillPlan, image: &Image<'_>| {
         let coverage = Coverage::of(&from, image, options.clocks);
         FilledFile { plan, coverage, source: source_header, destination }
     };
     if plan.is_empty() {
-        return Ok(Some(FillOutcome::Unchanged(told(plan, &into))));
+        return Ok(Some(FillOutcome::Unchanged(filled_file(plan, &into))));
     }
     let failed = |source| FillFileError::Write {
         path: path.to_owned(),
@@ -235,10 +238,10 @@ fn fill_existing(
     file.sync_data().map_err(failed)?;
     plan.apply(&mut bytes);
     let after = parse_image(&bytes, path).map_err(FillFileError::Destination)?;
-    Ok(Some(FillOutcome::Filled(told(plan, &after))))
+    Ok(Some(FillOutcome::Filled(filled_file(plan, &after))))
 }
 
-/// Makes a copy of the source at `path`, where there was nothing.
+/// Copies the source to `path`, where no file exists.
 fn copy_new(source: &Source, path: &Path) -> io::Result<Placed> {
     create_folders(folder_of(path))?;
     let new = NewFile::beside(path)?;
@@ -262,7 +265,7 @@ fn is_sparse(metadata: &Metadata) -> bool {
     metadata.blocks().saturating_mul(512) < metadata.len()
 }
 
-/// Creates a folder and those above it, as far as they are missing, so that they stay through a crash.
+/// Creates a folder and its missing parents, so that they survive a crash.
 fn create_folders(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -280,8 +283,8 @@ fn create_folders(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives what root has made to the owner of the folder that it lies in, as the daemon does: carbon could not write to a file
-/// of root's, and would drop its points.
+/// Gives a file or folder that root has created to the owner of the folder that contains it, as the daemon
+/// does. Carbon could not write to a file that root owns, and would drop its points.
 fn give_to_owner_of(
     folder: &Path,
     made: &Metadata,

@@ -1,7 +1,8 @@
-//! Points that a writer puts into an old file while a new one takes its place, and carrying them over.
+//! Carries over points that a writer puts into an old file while a new file replaces it.
 //!
-//! Such a point belongs into the archive of the resolution that it was written in. The new file may have a finer archive that
-//! reaches back as far; there it would stand for a point of that resolution, and in the place of one.
+//! Such a point belongs into the archive of the resolution that it was written with. The new file may have a
+//! finer archive that reaches back as far. In that archive the point would look like a finer point, and could
+//! displace one.
 
 use crate::file::WhisperFile;
 use crate::header::{Archive, Header};
@@ -18,14 +19,14 @@ pub struct LatePoint {
 }
 
 impl LatePoint {
-    /// The archive of its own resolution in another file, if that reaches back to it at the time `now`.
+    /// The archive of the same resolution in another file, if it reaches back to the point at the time `now`.
     pub fn own_archive(&self, header: &Header, now: u32) -> Option<Archive> {
         let age = u64::from(now.saturating_sub(self.point.timestamp));
         let is_own = |archive: &&Archive| archive.seconds_per_point == self.seconds_per_point;
         header.archives.iter().find(is_own).filter(|archive| archive.retention() > age).copied()
     }
 
-    /// Where [`WhisperFile::update_late`] writes it to.
+    /// The archive that [`WhisperFile::update_late`] writes the point to.
     pub(crate) fn archive(&self, header: &Header, now: u32) -> Option<Archive> {
         let age = u64::from(now.saturating_sub(self.point.timestamp));
         let covers = |archive: &&Archive| archive.retention() >= age;
@@ -34,8 +35,9 @@ impl LatePoint {
     }
 }
 
-/// The points that came into a file, or got another value, between two looks at it. One that is inside the retention of a
-/// finer archive counts in that alone: there it was written, and what is coarser follows.
+/// The points that were added to a file, or got another value, between `before` and `after`. For a point
+/// inside the retention of a finer archive, only that archive counts: the point was written there, and the
+/// coarser archives follow.
 pub fn points_that_came(before: &Image<'_>, after: &Image<'_>, now: u32) -> Vec<LatePoint> {
     let mut points = Vec::new();
     let mut covered: u64 = 0;
@@ -58,8 +60,9 @@ pub fn points_that_came(before: &Image<'_>, after: &Image<'_>, now: u32) -> Vec<
 }
 
 impl WhisperFile {
-    /// Writes points that came into another file of the same metric, each into the archive of its own resolution. Where this
-    /// file has none that reaches back to it, it goes to the archive that [`Self::update_many`] would choose.
+    /// Writes points that were written to another file of the same metric, each into the archive of its own
+    /// resolution. If this file has no such archive that reaches back to a point, the point goes to the
+    /// archive that [`Self::update_many`] would choose.
     ///
     /// # Errors
     /// [`UpdateError::Access`].
@@ -88,7 +91,7 @@ mod tests {
     use crate::retention::XFilesFactor;
 
     const NOW: u32 = 1_700_000_000;
-    /// The beginning of ten minutes, two hours ago.
+    /// The beginning of a slot of ten minutes, two hours ago.
     const SLOT: u32 = NOW / 600 * 600 - 7_200;
 
     /// A file of these retentions in `folder`, with these points.
@@ -109,7 +112,7 @@ mod tests {
         Image::parse(bytes).unwrap().archive(archive).unwrap().valid(timestamp, NOW)
     }
 
-    /// What came into `old` afterwards, carried into `new`.
+    /// The content of `new` after a late point of `old` was carried over to it.
     fn carried(old: &str, new: &str, points: &[(u32, f64)]) -> Vec<u8> {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let mut old = file(&folders[0], old, &[]);
@@ -123,7 +126,8 @@ mod tests {
         new.read().unwrap()
     }
 
-    /// Found by the soak: carbon wrote to the owner's coarse file while that was given the source's minutes.
+    /// Found by the soak test: carbon wrote to the owner's coarse file while it was given the source's
+    /// minutes.
     #[test]
     fn a_point_that_came_late_takes_no_finer_points_place() {
         let minutes = [(SLOT, 1.0), (SLOT + 60, 2.0)];
@@ -138,7 +142,7 @@ mod tests {
     #[test]
     fn a_point_that_came_late_goes_where_an_update_would_put_it_without_an_archive_of_its_own() {
         assert_eq!(value(&carried("10m:4d", "1m:1d", &[]), 0, SLOT), Some(5.0));
-        // Too short a one.
+        // The archive of the same resolution is too short.
         assert_eq!(value(&carried("1m:1d", "1m:1h,10m:4d", &[]), 1, SLOT), Some(5.0));
     }
 }

@@ -1,19 +1,18 @@
 //! The Whisper file: names, headers, points, and how one file is filled from another.
 //!
-//! A Graphite cluster keeps each metric as one file of fixed size, which carbon-cache or go-carbon writes point by
-//! point. This crate reads and writes exactly what whisper.py 1.1.10 reads and writes; its tests hold it to that, bit
-//! for bit. On top it has what moving metrics between nodes needs: [`fill()`], which puts points into a file's gaps
-//! and changes nothing else, names that cannot leave their folder, and digests.
+//! A Graphite cluster keeps each metric in one file of fixed size, to which carbon-cache or go-carbon writes
+//! point by point. This crate reads and writes exactly what whisper.py 1.1.10 reads and writes; its tests
+//! check that bit for bit. It adds what is needed to move metrics between nodes: [`fill()`], which puts
+//! points into a file's gaps and changes nothing else, names that cannot leave their folder, and digests.
 //!
-//! Two layers, and nothing of HTTP, async or logging in either:
+//! It has two layers. Neither contains HTTP, async code or logging:
 //!
-//! - **Values.** [`MetricName`], [`Retention`], [`Aggregation`], [`Header`], [`Image`] and its [`ArchiveView`]s,
-//!   [`fill()`], [`Coverage`], [`reshape()`], [`modify()`], [`diff()`], [`Digest`], [`Summary`]: bytes and values in,
-//!   values out.
-//! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`], [`modify_file()`], [`sparsify()`]: the
-//!   only part that opens files.
-//!   A file is opened under a lock with a time limit, a new one appears whole and never in place of another, and one
-//!   that exists is changed in place.
+//! - **Values.** [`MetricName`], [`Retention`], [`Aggregation`], [`Header`], [`Image`] and its
+//!   [`ArchiveView`]s, [`fill()`], [`Coverage`], [`reshape()`], [`modify()`], [`diff()`], [`Digest`],
+//!   [`Summary`]: take bytes and values, return values.
+//! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`], [`modify_file()`],
+//!   [`sparsify()`]: the only part that opens files. A file is opened under a lock with a time limit. A new
+//!   file appears complete and never replaces another, and an existing file is changed in place.
 //!
 //! Time is always an argument (`now`, Unix seconds); a `clippy.toml` beside this crate forbids the clock.
 //!
@@ -31,23 +30,24 @@
 //! | 20 + 12 i | 4 | its seconds per point | 0 |
 //! | 24 + 12 i | 4 | its number of points | 0, or reaching behind the end of the file |
 //!
-//! A file that was created by whisper before 0.9.9 begins with the time of its last update and is rolled up by average.
-//! It is read, filled and updated so, and keeps its first field.
+//! A file that whisper before 0.9.9 created begins with the time of its last update and is rolled up by
+//! average. Such a file is read, filled and updated in that way, and its first field is kept.
 //!
-//! A file that is shorter than 16 + 12 n bytes is refused as cut off. All this is checked before anything is trusted
-//! or allocated. Accepted, since carbon would serve it: archives in any order, seconds per point that do not divide
-//! each other (then nothing is rolled up between those two), gaps, bytes behind the last archive, and a maximal
-//! retention that is not that of the longest archive. The last is believed as whisper.py believes it: nothing older is
-//! written by [`WhisperFile::update`] or returned by [`WhisperFile::fetch`]; a slot's validity
-//! ([`ArchiveView::valid`]) goes by the retention of its own archive.
+//! A file that is shorter than 16 + 12 n bytes is refused as cut off. All this is checked before any field is
+//! used or any memory is allocated. Some unusual files are accepted, because carbon would serve them:
+//! archives in any order, seconds per point that do not divide each other (then nothing is rolled up between
+//! those two archives), gaps, bytes after the last archive, and a maximal retention that differs from that of
+//! the longest archive. The maximal retention is used as in whisper.py: [`WhisperFile::update`] writes
+//! nothing older, and [`WhisperFile::fetch`] returns nothing older. Whether a slot is valid
+//! ([`ArchiveView::valid`]) depends on the retention of its own archive.
 //!
-//! An archive is a ring of slots of 12 bytes, each a timestamp (4 bytes, Unix seconds) and a value (IEEE 754 double).
-//! The timestamp in the first slot is the *base*; 0 means that nothing was ever written. The slot of time `t`, a
-//! multiple of the seconds per point, is number `((t - base) / seconds per point) mod points`, and holds a point only
-//! if the timestamp stored there is `t`.
+//! An archive is a ring of slots of 12 bytes, each a timestamp (4 bytes, Unix seconds) and a value (IEEE 754
+//! double). The timestamp in the first slot is the *base*; 0 means that nothing was ever written. The slot of
+//! time `t`, a multiple of the seconds per point, is number `((t - base) / seconds per point) mod points`,
+//! and holds a point only if the timestamp stored there is `t`.
 //!
-//! A file that begins with `whisper_compressed` is in go-carbon's compressed format: known by [`is_compressed`], and
-//! never looked into.
+//! A file that begins with `whisper_compressed` is in go-carbon's compressed format. [`is_compressed`]
+//! recognises it; its points are never read.
 
 pub mod aggregation;
 pub mod create;

@@ -1,7 +1,7 @@
-//! flock with a time limit: nothing ever waits for ever.
+//! flock with a time limit, so that no call waits forever.
 //!
-//! These are the locks that whisper.py takes when carbon has `WHISPER_LOCK_WRITES` set, and that go-carbon takes
-//! with `flock = true`. A lock belongs to the open file: it goes when the file is closed, or by [`unlock`].
+//! These are the locks that whisper.py takes if carbon has `WHISPER_LOCK_WRITES` set, and that go-carbon
+//! takes with `flock = true`. A lock belongs to the open file: closing the file or [`unlock`] releases it.
 
 use std::fs::File;
 use std::io;
@@ -13,19 +13,19 @@ use rustix::io::Errno;
 
 /// The first pause between two attempts. Writers hold a lock for some ten microseconds.
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
-/// The longest pause: what a lock that has just become free may stay unnoticed.
+/// The longest pause: how long a released lock may go unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody else held it for as long as we were told to wait.
+    /// Another process held the lock during the whole waiting time.
     #[error("busy: another process held the lock for {waited:?}; try again")]
     Busy {
-        /// How long was waited.
+        /// How long we waited.
         waited: Duration,
     },
-    /// The system refused, for instance because the file system has no locks.
+    /// The system refused, for instance because the file system does not support locks.
     #[error("the file cannot be locked")]
     Io(#[source] io::Error),
 }
@@ -41,12 +41,12 @@ pub fn lock_shared(file: &File, limit: Duration) -> Result<(), LockError> {
 /// Takes the exclusive lock of `file`, waiting for at most `limit`.
 ///
 /// # Errors
-/// As [`lock_shared`].
+/// The same as for [`lock_shared`].
 pub fn lock_exclusive(file: &File, limit: Duration) -> Result<(), LockError> {
     lock(file, FlockOperation::NonBlockingLockExclusive, limit)
 }
 
-/// Gives the lock of `file` back before the file is closed.
+/// Releases the lock of `file` before the file is closed.
 ///
 /// # Errors
 /// [`LockError::Io`] if the system refuses.
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_given_back_is_taken_by_who_waits() {
+    fn a_released_lock_goes_to_the_waiter() {
         let (_folder, first, second) = twice_open();
         lock_exclusive(&first, Duration::ZERO).unwrap();
         let waiter = thread::spawn(move || lock_exclusive(&second, Duration::from_secs(60)));

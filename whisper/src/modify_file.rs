@@ -1,8 +1,9 @@
-//! Modifying a local file: [`modify()`] with the opening, locking and replacing around it.
+//! Modifies a local file: [`modify()`] with the opening, locking and replacing around it.
 //!
-//! The new file is made beside the old one and renamed over it, so that at every moment there is one whole file under the
-//! name. The old file itself, not a copy, becomes the backup. A writer that had it open, or waited for its lock, writes into
-//! the backup then; so the backup is looked at once nobody else has it open, and what came late goes into the new file too.
+//! The new file is written beside the old one and renamed over it, so that there is a complete file under the
+//! name at every moment. The old file itself, not a copy, becomes the backup. A writer that had it open, or
+//! waited for its lock, then writes into the backup. So the backup is checked once no other process has it
+//! open, and late points are written to the new file too.
 
 use std::ffi::OsString;
 use std::fs::{File, FileTimes, Metadata, Permissions};
@@ -28,38 +29,39 @@ use crate::reshape::reshape;
 use crate::sparse::write_sparse;
 use crate::update::UpdateError;
 
-/// How often the backup is looked at for points that came late.
-const LOOKS: u32 = 2;
-/// The pause before each look: a writer that found the name before it was given away has opened the file by then.
+/// How often the backup is checked for late points.
+const BACKUP_CHECKS: u32 = 2;
+/// The pause before each check: a writer that looked up the name before the rename has opened the file by
+/// then.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The pause where the kernel cannot tell whether somebody has the file open.
+/// The pause if the kernel cannot report whether another process has the file open.
 const PAUSE_WITHOUT_LEASE: Duration = Duration::from_secs(1);
-/// The pause between two attempts to have the new file to ourselves.
+/// The pause between two attempts to take the lease of the new file.
 const PAUSE_FOR_LEASE: Duration = Duration::from_millis(2);
 /// How many backups a file may have.
 const BACKUPS_MAX: u32 = 10_000;
 
-/// Why a file was not modified. Unless it says otherwise, it is as it was.
+/// Why a file was not modified. Unless the variant says otherwise, the file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ModifyFileError {
     /// It cannot be opened, locked or read, is damaged, or compressed.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// What was asked for does not fit the file.
+    /// The requested change does not fit the file.
     #[error("cannot modify {} like this", path.display())]
     Modification {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: ModifyError,
     },
-    /// The path is a symbolic link, which the new file would take the place of.
+    /// The path is a symbolic link, which the new file would replace.
     #[error("{} is a symbolic link; give the file that it points to", path.display())]
     Link {
         /// The link.
         path: PathBuf,
     },
-    /// The file has other names, under which it would stay as it is.
+    /// The file has other names, which would keep the old file.
     #[error("{} has {names} names (hard links), and the others would keep the old file", path.display())]
     OtherNames {
         /// The file.
@@ -67,23 +69,23 @@ pub enum ModifyFileError {
         /// How many names it has.
         names: u64,
     },
-    /// The new file, or the backup, cannot be made.
+    /// The new file or the backup cannot be created.
     #[error("cannot put the new {} in place", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The new file is in place, but a crash may take it back.
+    /// The new file is in place, but a crash may undo that.
     #[error("the new {} is in place, but may not be on disk yet", path.display())]
     Unsynced {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is modified, but what writers put into the old one meanwhile is not in it.
+    /// The file is modified, but lacks the points that writers put into the old file during the change.
     #[error(
         "{} is modified, but may lack points that were written to {} meanwhile; fill it from there",
         path.display(),
@@ -92,9 +94,9 @@ pub enum ModifyFileError {
     Late {
         /// The file.
         path: PathBuf,
-        /// The file as it was, with those points.
+        /// The old file, with those points.
         backup: PathBuf,
-        /// Why they are not in it.
+        /// Why the points were not carried over.
         source: LateError,
     },
 }
@@ -105,57 +107,59 @@ pub enum LateError {
     /// One of the files could not be opened, locked or read.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// They could not be written.
+    /// The points could not be written.
     #[error(transparent)]
     Update(#[from] UpdateError),
 }
 
-/// What came of it.
+/// The result of a modification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModifyOutcome {
-    /// The file is already as it should be. It was not touched.
+    /// The file already has the requested form and was not touched.
     Unchanged,
     /// The new file is in place, durably.
     Done {
-        /// The file as it was.
+        /// The old file.
         backup: PathBuf,
         /// See [`Modified::points_left_out`].
         points_left_out: u64,
-        /// How many points writers put into the old file meanwhile; they are in the new one as well.
+        /// How many points writers put into the old file during the change; the new file has them too.
         points_late: usize,
-        /// Whether somebody still has the old file open: what he writes there is not in the new one.
+        /// Whether another process still has the old file open: the points that it writes are not in the new
+        /// file.
         still_open: bool,
     },
 }
 
-/// How long to wait.
+/// How long to wait for other processes.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For the file's lock.
+    /// The limit for the file's lock.
     pub lock: Duration,
-    /// For writers that have the old file open.
+    /// The limit for writers that have the old file open.
     pub writers: Duration,
 }
 
-/// Modifies the file at `path` at the time `now`, Unix seconds. The file as it was is kept as `PATH.bak`; where there is
-/// such a backup already, that becomes `PATH.bak.1`, `.2` and so on.
+/// Modifies the file at `path` at the time `now`, Unix seconds. The old file is kept as `PATH.bak`; an
+/// existing backup is renamed to `PATH.bak.1`, `.2` and so on.
 ///
 /// # Errors
-/// [`ModifyFileError`]; but for [`ModifyFileError::Late`] and [`ModifyFileError::Unsynced`] the file is as it was.
+/// [`ModifyFileError`]. Except for [`ModifyFileError::Late`] and [`ModifyFileError::Unsynced`] the file is
+/// unchanged.
 pub fn modify_file(
     path: &Path,
     modification: &Modification,
     now: u32,
     patience: Patience,
 ) -> Result<ModifyOutcome, ModifyFileError> {
-    re_make(path, now, patience, |image| modify(image, modification, now))
+    replace_with(path, now, patience, |image| modify(image, modification, now))
 }
 
-/// Gives the file at `path` the archives that it lacks and the file at `source` has, and the points of both: see [`reshape()`].
-/// The file as it was is kept as with [`modify_file`].
+/// Gives the file at `path` the archives that only the file at `source` has, and the points of both: see
+/// [`reshape()`]. The old file is kept as by [`modify_file`].
 ///
 /// # Errors
-/// As [`modify_file`]; the source may be what cannot be opened.
+/// The same as for [`modify_file`], also for the source.
 pub fn reshape_file(
     path: &Path,
     source: &Path,
@@ -166,14 +170,14 @@ pub fn reshape_file(
     let bytes = read_all(&file, source).map_err(OpenError::Access)?;
     drop(file);
     let source = parse_image(&bytes, source)?;
-    re_make(path, options.clocks.latest, patience, |image| {
+    replace_with(path, options.clocks.latest, patience, |image| {
         let bytes = reshape(image, &source, options)?;
         Ok(Modified { bytes, points_left_out: 0 })
     })
 }
 
-/// Puts what `make` makes of the file at `path` in its place.
-fn re_make(
+/// Replaces the file at `path` with the result of `make`.
+fn replace_with(
     path: &Path,
     now: u32,
     patience: Patience,
@@ -194,7 +198,7 @@ fn re_make(
     let metadata = file.metadata().map_err(write_error)?;
     let backup = backup_of(path);
     if backup_is(&backup, &metadata) {
-        // What a run left that ended before it put the new file in place.
+        // Left by a run that ended before it put the new file in place.
         std::fs::remove_file(&backup).map_err(write_error)?;
     }
     let names = file.metadata().map_err(write_error)?.nlink();
@@ -205,7 +209,7 @@ fn re_make(
     set_aside(&backup).map_err(write_error)?;
     put_over(new, path, &backup).map_err(write_error)?;
     let unsynced = sync_folder(folder_of(path));
-    // Whoever waits for the old file's lock writes into the backup; that is looked at next.
+    // A process that waits for the old file's lock writes into the backup, which is checked next.
     let mut old = OldFile { file, backup, bytes, made: modified.bytes };
     let late = old.carry_late_points(path, now, patience);
     let backup = old.backup;
@@ -230,7 +234,7 @@ fn backup_is(backup: &Path, file: &Metadata) -> bool {
     backup.symlink_metadata().is_ok_and(|there| same_file(&there, file))
 }
 
-/// The new file with the mode, owner and time of the old one, durable, under a hidden name.
+/// Writes the new file under a hidden name, durably, with the mode, owner and time of the old one.
 fn write_new(path: &Path, modified: &Modified, old: &Metadata) -> io::Result<NewFile> {
     let new = NewFile::beside(path)?;
     if old.blocks().saturating_mul(512) < old.len() {
@@ -240,7 +244,7 @@ fn write_new(path: &Path, modified: &Modified, old: &Metadata) -> io::Result<New
     }
     let made = new.file().metadata()?;
     if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
-        // Another owner's file would be one that carbon cannot write.
+        // Carbon could not write to a file of another owner.
         std::os::unix::fs::fchown(new.file(), Some(old.uid()), Some(old.gid()))?;
     }
     new.file().set_permissions(Permissions::from_mode(old.permissions().mode() & 0o7777))?;
@@ -249,7 +253,7 @@ fn write_new(path: &Path, modified: &Modified, old: &Metadata) -> io::Result<New
     Ok(new)
 }
 
-/// Makes room for a new backup: one that is there gets the next free number.
+/// Makes room for a new backup: an existing one gets the next free number.
 fn set_aside(backup: &Path) -> io::Result<()> {
     if backup.symlink_metadata().is_err() {
         return Ok(());
@@ -265,7 +269,7 @@ fn set_aside(backup: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("{} has {BACKUPS_MAX} backups already", backup.display())))
 }
 
-/// Gives the file its second name, the backup's, and then its first one to the new file.
+/// Gives the old file a second name, that of the backup, and then its first name to the new file.
 fn put_over(new: NewFile, path: &Path, backup: &Path) -> io::Result<()> {
     std::fs::hard_link(path, backup)?;
     sync_folder(folder_of(path))?;
@@ -276,18 +280,18 @@ fn put_over(new: NewFile, path: &Path, backup: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The file that has lost its name, and what was in it when the new one was made.
+/// The file that has lost its name, and its content when the new file was written.
 struct OldFile {
     file: File,
     backup: PathBuf,
     bytes: Vec<u8>,
-    /// The new file as we have last written it.
+    /// The new file as we last wrote it.
     made: Vec<u8>,
 }
 
 impl OldFile {
-    /// Carries over what comes into the old file until nobody has it open any more: how many points that were, and
-    /// whether somebody has it open still.
+    /// Carries over the points that are written to the old file until no other process has it open. Returns
+    /// how many points that were, and whether another process still has the file open.
     fn carry_late_points(
         &mut self,
         path: &Path,
@@ -296,7 +300,7 @@ impl OldFile {
     ) -> Result<(usize, bool), LateError> {
         unlock(&self.file).map_err(|source| OpenError::Lock { path: path.to_owned(), source })?;
         let mut points_late = 0;
-        for _ in 0..LOOKS {
+        for _ in 0..BACKUP_CHECKS {
             thread::sleep(PAUSE);
             let lease = Lease::take(&self.file, patience.writers);
             if matches!(lease, Err(LeaseError::NotGiven(_))) {
@@ -314,8 +318,8 @@ impl OldFile {
         Ok((points_late, false))
     }
 
-    /// Writes what has come into the old file into the new one, but for slots that a writer has changed there since: he
-    /// came later.
+    /// Writes the points that were added to the old file into the new one, except for slots that a writer has
+    /// changed in the new file: those values are newer.
     fn carry(
         &mut self,
         path: &Path,
@@ -332,13 +336,14 @@ impl OldFile {
         let mut new = WhisperFile::open(path, OpenMode::Update, patience.lock)?;
         let mut opened = new.descriptor().map_err(OpenError::Access)?;
         let start = Instant::now();
-        // The lock does not keep out who takes none; between our look at a slot and our write he must not come.
+        // A lock does not keep out writers that take none. None may write between our check of a slot and our
+        // write.
         let lease = loop {
             match Lease::take(&opened, Duration::ZERO) {
                 Err(LeaseError::InUse { .. }) if start.elapsed() < patience.writers => {}
                 taken => break taken,
             }
-            // Whoever waits for our lock has the file open: he goes first.
+            // A process that waits for our lock has the file open: let it go first.
             drop((opened, new));
             thread::sleep(PAUSE_FOR_LEASE);
             new = WhisperFile::open(path, OpenMode::Update, patience.lock)?;
@@ -355,7 +360,7 @@ impl OldFile {
     }
 }
 
-/// What stands in the slot that a late point would be written to.
+/// The value in the slot that a late point would be written to.
 fn slot_bits(image: &Image<'_>, late: &LatePoint, now: u32) -> Option<u64> {
     let archive = late.archive(image.header(), now)?;
     let view = image.archives().find(|view| view.archive() == archive)?;

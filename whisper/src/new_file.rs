@@ -1,7 +1,8 @@
-//! A file that appears whole or not at all, and never in place of another.
+//! A new file that appears complete or not at all, and never replaces another file.
 //!
-//! It is written under a hidden name beside its place, its content made durable, and put in place by a rename that
-//! replaces nothing, so that no reader meets a half-written file and no file that a writer has just created is lost.
+//! It is written under a hidden name beside its final path, and its content is synced. A rename that replaces
+//! nothing then puts it in place. So no reader sees a half-written file, and a file that a writer has just
+//! created is not lost.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -10,24 +11,25 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// What an open call would ask for; the process's umask takes from it.
+/// The mode that an open call would request; the process's umask applies.
 const MODE: u32 = 0o666;
-/// Begins with a dot and does not end in `.wsp`: nobody takes it for a metric.
+/// The name begins with a dot and does not end in `.wsp`, so that no program takes it for a metric.
 const PREFIX: &str = ".bucky-";
 const SUFFIX: &str = ".tmp";
 
-/// A file on its way to its place. Dropped before [`NewFile::place`], it is removed.
+/// A file that is not in place yet. It is removed if it is dropped before [`NewFile::place`].
 #[derive(Debug)]
 pub(crate) struct NewFile {
     file: NamedTempFile,
 }
 
-/// How putting a file in place ended.
+/// The result of putting a file in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
-    /// It is there. Through a crash it stays once its folder is synced; if not, it is gone whole.
+    /// The file is in place. It survives a crash once its folder is synced; before that, it may disappear
+    /// completely.
     New,
-    /// There is another file, which was left alone.
+    /// Another file exists at the path, and was left alone.
     AlreadyThere,
 }
 
@@ -46,7 +48,7 @@ impl NewFile {
         self.file.as_file()
     }
 
-    /// Makes the content durable and puts it at `path`, the place that it was made beside.
+    /// Syncs the content and moves the file to `path`, the path that it was created beside.
     pub(crate) fn place(self, path: &Path) -> io::Result<Placed> {
         self.file.as_file().sync_all()?;
         match self.file.persist_noclobber(path) {
@@ -58,7 +60,8 @@ impl NewFile {
         }
     }
 
-    /// Makes the content durable and puts it at `path`, the place that it was made beside, over what is there.
+    /// Syncs the content and moves the file to `path`, the path that it was created beside, replacing the
+    /// file there.
     pub(crate) fn replace(self, path: &Path) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(path).map_err(|error| error.error)?;
@@ -66,12 +69,12 @@ impl NewFile {
     }
 }
 
-/// The folder that `path` lies in; that of a bare file name is the current one.
+/// The folder that contains `path`; for a bare file name the current folder.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes durable which files a folder has.
+/// Syncs the folder, so that the names of its files are durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

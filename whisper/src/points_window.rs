@@ -1,6 +1,6 @@
-//! Which slots of a part of an archive hold a point: of files of any length, without their values.
+//! Which slots of a part of an archive hold a point, without the values, for files of any length.
 //!
-//! What of two files that are too long to be held lies in one and not in the other is told by this, window by window.
+//! Used to compare two files that are too long for memory, window by window.
 
 use std::io;
 
@@ -11,32 +11,32 @@ use crate::image::{Point, position_of};
 const SLOTS_AT_ONCE: u32 = 20 * 1024;
 const WORD_BITS: u32 = u64::BITS;
 
-/// Which slots are looked at.
+/// Which slots to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PointsWindow {
-    /// The time of the first, a multiple of the archive's seconds per point.
+    /// The time of the first slot, a multiple of the archive's seconds per point.
     pub first: u32,
-    /// How many.
+    /// The number of slots.
     pub slots: u32,
     /// The time by which points expire, Unix seconds.
     pub now: u32,
-    /// What is stored for a later time lies in the future, Unix seconds.
+    /// Timestamps after this time lie in the future, Unix seconds.
     pub latest: u32,
 }
 
-/// What was found: a bit for each slot, the lowest of the first word first.
+/// The result: a bit for each slot; the lowest bit of the first word is the first slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WindowPoints {
     /// The slot holds a valid point.
     pub valid: Vec<u64>,
-    /// A newer timestamp stands where the slot lies: no fill overwrites it.
+    /// The slot's position holds a newer timestamp, which no fill overwrites.
     pub taken: Vec<u64>,
-    /// The times of points in the future that lie in these slots' places.
+    /// The times of points in the future that are stored at these slots' positions.
     pub ahead: Vec<u32>,
 }
 
 impl WindowPoints {
-    /// Whether slot `number` has its bit in `words`.
+    /// Whether the bit of slot `number` is set in `words`.
     pub fn has(words: &[u64], number: u32) -> bool {
         let word = words.get((number / WORD_BITS) as usize);
         word.is_some_and(|word| word >> (number % WORD_BITS) & 1 == 1)
@@ -54,11 +54,11 @@ impl WindowPoints {
     }
 }
 
-/// Looks at the slots of `window` in `archive`, which counts positions from `base`. `read_at` fills a buffer with what is at an
-/// offset of the file.
+/// Checks the slots of `window` in `archive`, which counts positions from `base`. `read_at` fills a buffer
+/// from an offset of the file.
 ///
 /// # Errors
-/// Those of `read_at`.
+/// The errors of `read_at`.
 pub fn points_in_window(
     archive: &Archive,
     base: u32,
@@ -68,11 +68,11 @@ pub fn points_in_window(
     let words = window.slots.div_ceil(WORD_BITS) as usize;
     let mut found =
         WindowPoints { valid: vec![0; words], taken: vec![0; words], ahead: Vec::new() };
-    let look = Look { archive, base, window };
+    let scan = WindowScan { archive, base, window };
     let mut stored = vec![0; SLOTS_AT_ONCE.min(window.slots) as usize * Point::SIZE_BYTES];
     let mut number = 0;
     while number < window.slots {
-        let Some(t) = look.time_of(number) else { break };
+        let Some(t) = scan.time_of(number) else { break };
         let Some(position) = position_of(archive, base, t) else { break };
         let run = (window.slots - number).min(archive.points - position).min(SLOTS_AT_ONCE);
         let Some(stored) = stored.get_mut(..run as usize * Point::SIZE_BYTES) else { break };
@@ -80,20 +80,20 @@ pub fn points_in_window(
         read_at(stored, offset)?;
         let (slots, _) = stored.as_chunks::<{ Point::SIZE_BYTES }>();
         for (number, slot) in (number..).zip(slots) {
-            look.note(number, Point::decode(slot), &mut found);
+            scan.note(number, Point::decode(slot), &mut found);
         }
         number += run;
     }
     Ok(found)
 }
 
-struct Look<'a> {
+struct WindowScan<'a> {
     archive: &'a Archive,
     base: u32,
     window: PointsWindow,
 }
 
-impl Look<'_> {
+impl WindowScan<'_> {
     fn time_of(&self, number: u32) -> Option<u32> {
         number.checked_mul(self.archive.seconds_per_point)?.checked_add(self.window.first)
     }
@@ -136,7 +136,7 @@ mod tests {
 
     const NOW: u32 = 1_700_000_030;
 
-    /// An archive of so many minutes with these points, counted from an old base.
+    /// An archive of `points` minutes with these points, counted from an old base.
     fn file(points: u32, stored: &[(u32, f64)]) -> Vec<u8> {
         let retention = Retention::new(60, points).unwrap();
         let factor = XFilesFactor::new(0.5).unwrap();
@@ -153,7 +153,7 @@ mod tests {
         bytes
     }
 
-    fn look(bytes: &[u8], window: PointsWindow) -> WindowPoints {
+    fn scan(bytes: &[u8], window: PointsWindow) -> WindowPoints {
         let image = Image::parse(bytes).unwrap();
         let view = image.archive(0).unwrap();
         points_in_window(&view.archive(), view.base(), window, |buffer, at| {
@@ -168,13 +168,13 @@ mod tests {
         NOW - NOW % 60 - age * 60
     }
 
-    /// In windows of every length, wherever the ring begins anew, what is valid is what an image calls valid.
+    /// For windows of every length, and wherever the ring begins, the same slots are valid as in an image.
     #[test]
-    fn what_is_valid_in_windows_is_what_is_valid_in_the_image() {
+    fn windows_and_the_image_agree_on_valid_slots() {
         let ages = [97, 250, 199, 198, 64, 63, 3, 1, 0];
         let stored: Vec<(u32, f64)> = ages.iter().map(|age| (minute(*age), 1.0)).collect();
         let mut bytes = file(200, &stored);
-        // No value.
+        // A point without a value.
         let nan = file(200, &[(minute(97), 1.0), (minute(40), f64::NAN)]);
         for (byte, other) in bytes.iter_mut().zip(&nan).skip(28) {
             *byte |= other;
@@ -185,7 +185,7 @@ mod tests {
             let mut first = minute(259);
             while first <= minute(0) {
                 let window = PointsWindow { first, slots, now: NOW, latest: NOW };
-                let found = look(&bytes, window);
+                let found = scan(&bytes, window);
                 for number in 0..slots {
                     let t = first + number * 60;
                     let expected = t <= minute(0) && view.valid(t, NOW).is_some();
@@ -197,11 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn newer_timestamps_take_their_slots_and_those_in_the_future_are_told() {
+    fn newer_timestamps_take_their_slots_and_those_in_the_future_are_listed() {
         let ahead = minute(5) + 200 * 60;
         let bytes = file(200, &[(minute(97), 1.0), (ahead, 2.0), (minute(7), 3.0)]);
         let window = PointsWindow { first: minute(199), slots: 200, now: NOW, latest: NOW };
-        let found = look(&bytes, window);
+        let found = scan(&bytes, window);
         assert_eq!(found.ahead, [ahead]);
         let taken: Vec<u32> = WindowPoints::only_in(&found.taken, &[]).collect();
         assert_eq!(taken, [194]);
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn an_empty_archive_has_nothing() {
         let window = PointsWindow { first: minute(199), slots: 200, now: NOW, latest: NOW };
-        let found = look(&file(200, &[]), window);
+        let found = scan(&file(200, &[]), window);
         assert!(found.valid.iter().chain(&found.taken).all(|word| *word == 0));
     }
 }

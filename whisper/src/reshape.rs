@@ -1,8 +1,8 @@
-//! A file with the archives of two: what an owner's file becomes when the points of a source have no place in it.
+//! A file with the archives of two: the new file of an owner in which the points of a source have no place.
 //!
-//! Pure: two images in, the bytes of a new file out. Nothing shrinks: a resolution that both files have gets the longer
-//! retention, and every point of either is in the new file or the reshape is refused. Aggregation method and x-files factor
-//! stay the owner's, as carbon goes by them for the points to come.
+//! Pure: takes two images, returns the bytes of a new file. Nothing shrinks: a resolution that both files
+//! have gets the longer retention. Every point of either file is in the new file, or the reshape is refused.
+//! Aggregation method and x-files factor stay those of the owner, because carbon uses them for new points.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,11 @@ use crate::image::{Image, Point, position_of};
 use crate::modify::{ModifyError, empty_file};
 use crate::retention::{Retention, RetentionError};
 
-/// Why the two files cannot become one.
+/// Why the two files cannot be combined.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReshapeError {
-    /// The archives of both do not go together, and those of the source have no place for all that the owner's file has.
+    /// The archives of both do not fit into one file, and the source's archives have no place for all points
+    /// of the owner's.
     #[error(
         "the archives {owner} and {source_layout} do not fit into one file ({why}), and in the source's layout {points} points of the \
          owner's file would have no place"
@@ -27,10 +28,10 @@ pub enum ReshapeError {
         source_layout: String,
         /// Which rule the archives of both would break.
         why: RetentionError,
-        /// How many points of the owner's file would be without place.
+        /// How many points of the owner's file would have no place.
         points: u64,
     },
-    /// The archives of both do not go together, and neither do those of the source alone by today's rules.
+    /// The archives of both do not fit into one file, and those of the source alone break today's rules.
     #[error("the archives {owner} and {source_layout} do not fit into one file ({why})")]
     NeitherLayout {
         /// The owner's layout.
@@ -40,39 +41,40 @@ pub enum ReshapeError {
         /// Which rule the archives of both would break.
         why: RetentionError,
     },
-    /// The file would be longer than there is memory for.
+    /// The file would be larger than the available memory.
     #[error("the file with both archives would be too large: {len_bytes} bytes")]
     TooLarge {
         /// Its length.
         len_bytes: u64,
     },
-    /// A point of the owner's file would not be in the new one: two archives of one resolution, or damage.
+    /// The new file would lack a point of the owner's file: it has two archives of one resolution, or is
+    /// damaged.
     #[error(
         "{points} points of the owner's file would not be in the new one; look at the file with `bucky info`"
     )]
     WouldLose {
-        /// How many.
+        /// How many points.
         points: u64,
     },
 }
 
-/// What a file becomes that is to have the archives of two.
+/// The layout of a file that combines the archives of two.
 #[derive(Clone, Debug)]
 pub struct Layout {
     header: Header,
     owner: String,
     source: String,
-    /// Which rule the archives of both would break, where those of the source alone are taken.
+    /// Which rule the archives of both would break, if only those of the source are used.
     why_not_both: Option<RetentionError>,
 }
 
 impl Layout {
-    /// That of two files of these headers.
+    /// The layout for two files with these headers.
     ///
     /// # Errors
     /// [`ReshapeError::NeitherLayout`].
     pub fn of(owner: &Header, source: &Header) -> Result<Self, ReshapeError> {
-        let (told, told_source) = (owner.layout(), source.layout());
+        let (owner_layout, source_layout) = (owner.layout(), source.layout());
         let of = |retentions: &[Retention]| {
             Header::for_retentions(retentions, owner.aggregation, owner.x_files_factor)
         };
@@ -81,12 +83,12 @@ impl Layout {
             Err(why) => match of(&retentions(&[source])) {
                 Ok(header) => (header, Some(why)),
                 Err(_) => {
-                    let (owner, source_layout) = (told, told_source);
+                    let (owner, source_layout) = (owner_layout, source_layout);
                     return Err(ReshapeError::NeitherLayout { owner, source_layout, why });
                 }
             },
         };
-        Ok(Self { header, owner: told, source: told_source, why_not_both })
+        Ok(Self { header, owner: owner_layout, source: source_layout, why_not_both })
     }
 
     /// The new file's header.
@@ -94,7 +96,7 @@ impl Layout {
         &self.header
     }
 
-    /// So many points of the owner's file would not be in the new one.
+    /// The error for `points` points of the owner's file that the new file would lack.
     pub fn would_lose(&self, points: u64) -> ReshapeError {
         match &self.why_not_both {
             None => ReshapeError::WouldLose { points },
@@ -108,7 +110,7 @@ impl Layout {
     }
 }
 
-/// The file that holds what `owner` and `source` hold, as a whole new file; `owner`'s value stands where both have one.
+/// A new file that holds the points of `owner` and `source`; if both have a value, that of `owner` is kept.
 ///
 /// # Errors
 /// [`ReshapeError`].
@@ -123,7 +125,7 @@ pub fn reshape(
     Ok(bytes)
 }
 
-/// The length of the longest file that [`reshape`] can make of these two.
+/// The length of the longest file that [`reshape`] can create from these two.
 pub fn reshaped_len_bytes(owner: &Header, source: &Header) -> u64 {
     let both = owner.archives.iter().chain(&source.archives);
     let slots: u64 = both.map(|archive| u64::from(archive.points)).sum();
@@ -132,8 +134,8 @@ pub fn reshaped_len_bytes(owner: &Header, source: &Header) -> u64 {
     16 + 12 * archives + 12 * slots.saturating_mul(2)
 }
 
-/// The archives of all `headers`; of those with one resolution the longest. A coarser archive that would not reach farther back than
-/// the finer one before it, as whisper.py wants it, is lengthened until it does.
+/// The archives of all `headers`; for each resolution, the longest one. whisper.py requires that a coarser
+/// archive reaches farther back than the finer one before it, so a shorter one is lengthened.
 fn retentions(headers: &[&Header]) -> Vec<Retention> {
     let mut longest: BTreeMap<u32, u32> = BTreeMap::new();
     for archive in headers.iter().flat_map(|header| &header.archives) {
@@ -150,7 +152,7 @@ fn retentions(headers: &[&Header]) -> Vec<Retention> {
     lengthened.filter_map(|(step, points)| Retention::new(step, points).ok()).collect()
 }
 
-/// A file of this header with the points of `owner`, and then those of `source`.
+/// A file with this header and the points of `owner`, then those of `source`.
 fn filled(
     header: &Header,
     owner: &Image<'_>,
@@ -164,18 +166,20 @@ fn filled(
     let mut bytes = empty_file(header).map_err(too_large)?;
     place_known(header, owner, &mut bytes, options);
     for from in [owner, source] {
-        // What was just laid out by a checked header is an image.
+        // These bytes were laid out by a checked header, so they parse.
         let plan = Image::parse(&bytes).map(|into| fill(from, &into, options));
         if let Ok(plan) = plan {
             plan.apply(&mut bytes);
         }
     }
-    // A new archive in between may have had coarser points rolled up anew: what the owner knew stands.
+    // A new archive in between may have changed roll-ups of coarser points. Restore the values that the owner
+    // knew.
     place_known(header, owner, &mut bytes, options);
     Ok(bytes)
 }
 
-/// Puts every valid point of `owner` into the archive of the same resolution in `bytes`, a file of `header`.
+/// Copies every valid point of `owner` into the archive of the same resolution in `bytes`, a file of
+/// `header`.
 fn place_known(header: &Header, owner: &Image<'_>, bytes: &mut [u8], options: FillOptions) {
     let mut done = Vec::new();
     for view in owner.archives() {
@@ -201,7 +205,7 @@ fn place_known(header: &Header, owner: &Image<'_>, bytes: &mut [u8], options: Fi
     }
 }
 
-/// How many points of `owner` are not in `bytes`, where there are any.
+/// Checks that all points of `owner` are in `bytes`; the error is how many are not.
 fn check(owner: &Image<'_>, bytes: &[u8], options: FillOptions) -> Result<(), u64> {
     let Ok(new) = Image::parse(bytes) else { return Err(0) };
     let coverage = Coverage::of(owner, &new, options.clocks);
@@ -212,7 +216,8 @@ fn check(owner: &Image<'_>, bytes: &[u8], options: FillOptions) -> Result<(), u6
     Err(coverage.missing() + coverage.without_place() + coverage.displaced() + changed)
 }
 
-/// How many points of `owner` have another value in `new`. What a newer turn of the ring has taken is none of them.
+/// How many points of `owner` have another value in `new`. A point whose slot a newer turn of the ring has
+/// taken does not count.
 fn changed_values(owner: &Image<'_>, new: &Image<'_>, options: FillOptions) -> u64 {
     let (mut changed, mut done) = (0, Vec::new());
     for view in owner.archives() {
@@ -245,7 +250,7 @@ mod tests {
         FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::AvgZero }
     }
 
-    /// A file of these archives, each with a point in every slot of the last `filled` ones.
+    /// A file of these archives, each with a point in every one of its `filled` newest slots.
     fn file(archives: &[(u32, u32)], filled: u32, value: f64) -> Vec<u8> {
         let retentions: Vec<Retention> =
             archives.iter().map(|(step, points)| Retention::new(*step, *points).unwrap()).collect();
@@ -311,7 +316,8 @@ mod tests {
         );
     }
 
-    /// The owner's hours are not the averages of its minutes: its aggregation method was changed once.
+    /// The owner's hours are not the averages of its minutes, because its aggregation method was changed
+    /// once.
     #[test]
     fn a_known_roll_up_of_the_owner_keeps_its_value_whatever_archives_come_in_between() {
         let mut owner = file(&[(60, 1440), (3600, 8760)], 1440, 2.0);
@@ -345,7 +351,7 @@ mod tests {
         assert_eq!(points, 5);
     }
 
-    /// Layouts of one to three archives that may be one file's.
+    /// Layouts of one to three archives that are valid in one file.
     fn layout() -> impl Strategy<Value = Vec<(u32, u32)>> {
         let step = prop::sample::select(vec![1_u32, 2, 3, 10, 30, 40, 60, 120, 300]);
         prop::collection::vec((step, 1_u32..80), 1..4)

@@ -1,29 +1,29 @@
-//! What a file that was cut off still has.
+//! Recovers the points of a file that was cut off.
 //!
-//! A file loses its end when a disk was full, or a copy of it was broken off. Its header is whole then, and so are the
-//! archives before the cut; of the archive in which it was cut, so are the slots before it. [`salvage()`] makes a whole file
-//! of these, in which all slots behind the cut are empty.
+//! A file loses its end if a disk was full, or if a copy was interrupted. Its header and the archives before
+//! the cut are complete, and so are the slots before the cut in the archive that was cut. [`salvage()`] makes
+//! a complete file from them, in which all slots after the cut are empty.
 //!
-//! Pure. Only a header that whisper.py would write for a new file is believed: its fields agree with each other, where
-//! those of a damaged one, which may claim any size, do not.
+//! Pure. It accepts only a header that whisper.py would write for a new file, because its fields confirm each
+//! other. A damaged header could state any size.
 
 use crate::header::{Archive, Header, HeaderError, POINT_BYTES};
 use crate::image::Image;
 use crate::retention::Retention;
 
-/// A whole file made of one that was cut off.
+/// A complete file made from one that was cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Salvaged {
     /// The whole file.
     pub bytes: Vec<u8>,
-    /// How many archives were whole, of [`Self::archives`].
+    /// How many of the [`Self::archives`] were complete.
     pub whole_archives: usize,
     /// How many archives the file has.
     pub archives: usize,
 }
 
-/// The length that a file was cut off from, if it begins with `head` and has `len_bytes` bytes: where its header is sound,
-/// at least one archive is whole, and another is not.
+/// The original length of a file that was cut off, if it begins with `head` and has `len_bytes` bytes now.
+/// `None` unless the header is sound, at least one archive is complete, and another one is not.
 pub fn cut_from(head: &[u8], len_bytes: u64) -> Option<u64> {
     match Header::parse(head, len_bytes) {
         Err(HeaderError::BeyondFile { .. }) => {}
@@ -35,9 +35,11 @@ pub fn cut_from(head: &[u8], len_bytes: u64) -> Option<u64> {
     (is_as_created && has_whole).then(|| header.file_size_bytes())
 }
 
-/// The file that is left of `cut`; none where that was not cut off, or has nothing left: see [`cut_from`].
+/// A complete file with the rest of `cut`, or `None` if that was not cut off or has nothing left: see
+/// [`cut_from`].
 ///
-/// The result is as long as the file was before. The caller asks [`cut_from`] whether it has room for that.
+/// The result is as long as the file was originally. The caller should check that length with [`cut_from`]
+/// first.
 pub fn salvage(cut: &[u8]) -> Option<Salvaged> {
     let len = usize::try_from(cut_from(cut, cut.len() as u64)?).ok()?;
     let header = Header::parse(cut, u64::MAX).ok()?;
@@ -52,7 +54,7 @@ pub fn salvage(cut: &[u8]) -> Option<Salvaged> {
     Some(Salvaged { bytes, whole_archives, archives: header.archives.len() })
 }
 
-/// The header of a new file with the archives of `header`.
+/// The header that a new file with the archives of `header` would have.
 fn created(header: &Header) -> Option<Header> {
     let retention =
         |archive: &Archive| Retention::new(archive.seconds_per_point, archive.points).ok();
@@ -61,14 +63,14 @@ fn created(header: &Header) -> Option<Header> {
     Some(Header { last_update: header.last_update, ..new.ok()? })
 }
 
-/// How much of a file that was cut off the slots take that are whole, if it begins with `head` and has `len_bytes` bytes; none
-/// where it was not cut off: see [`cut_from`].
+/// The length of the part of a cut file that has complete slots. The file begins with `head` and has
+/// `len_bytes` bytes. `None` if it was not cut off: see [`cut_from`].
 pub fn whole_slots(head: &[u8], len_bytes: u64) -> Option<u64> {
     cut_from(head, len_bytes)?;
     Some(whole_slots_of(&Header::parse(head, u64::MAX).ok()?, len_bytes))
 }
 
-/// Half a slot would be a point of another value.
+/// Leaves out a slot that was cut: half a slot would read as another value.
 fn whole_slots_of(header: &Header, len_bytes: u64) -> u64 {
     let begins = header.archives.iter().map(|archive| u64::from(archive.offset));
     let begin = begins.filter(|begin| *begin <= len_bytes).max().unwrap_or(0);

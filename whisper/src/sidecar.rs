@@ -1,9 +1,9 @@
-//! What go-carbon keeps beside a metric's file, from autumn 2026 on.
+//! The files that go-carbon keeps beside a metric's file, since autumn 2026.
 //!
-//! `NAME.wsp.ooo` holds points that came too late for a compressed file, as a standard Whisper file: it is part of the
-//! metric. `NAME.wsp.lock` is a lock and holds nothing. Neither is a metric, and neither ends in `.wsp`. Where the name of a
-//! file and the suffix together are longer than a name may be, the sidecar is called `.`, the SHA-256 of the file's name in
-//! hexadecimal digits, and the suffix. Source: `ooo.go` in go-whisper.
+//! `NAME.wsp.ooo` holds points that came too late for a compressed file, as a standard Whisper file; it is
+//! part of the metric. `NAME.wsp.lock` is a lock and has no content. Neither is a metric, and neither ends in
+//! `.wsp`. If a file's name with the suffix would be too long, the sidecar's name is `.`, the SHA-256 of the
+//! file's name in hexadecimal digits, and the suffix. Source: `ooo.go` in go-whisper.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -11,12 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 
 use sha2::{Digest, Sha256};
 
-/// What the name of a file with late points ends in.
+/// The suffix of a file with late points.
 const LATE_POINTS: &str = ".ooo";
-/// How many bytes a file's name may have on the file systems of Linux.
+/// How many bytes a file's name may have on Linux file systems.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The name, in the same folder, of the file that holds the late points of the file `name`, if it has any.
+/// The name, in the same folder, of the file that would hold the late points of the file `name`.
 pub fn late_points_of(name: &OsStr) -> OsString {
     let mut sidecar = OsString::new();
     if name.len() + LATE_POINTS.len() <= NAME_BYTES_MAX {

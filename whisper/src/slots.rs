@@ -1,6 +1,6 @@
-//! Reading and writing the slots of an archive in an open file, around the end of the ring.
+//! Reads and writes the slots of an archive in an open file, across the end of the ring.
 //!
-//! Positions and counts come from checked headers; a file that has been truncated since is a read error.
+//! Positions and counts come from checked headers. If the file was truncated since then, reading fails.
 
 use std::fs::File;
 use std::io;
@@ -13,40 +13,40 @@ use crate::image::{Point, position_of};
 /// Why an open Whisper file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// Reading failed, or the file was truncated meanwhile.
+    /// Reading failed, or the file was truncated after its header was read.
     #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Writing failed. What was written before that stays in the file.
+    /// Writing failed. The part that was written before stays in the file.
     #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 /// The slots of an open file.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slots<'a> {
+pub(crate) struct FileSlots<'a> {
     pub(crate) file: &'a File,
     pub(crate) path: &'a Path,
 }
 
-impl Slots<'_> {
+impl FileSlots<'_> {
     /// The timestamp in the first slot of `archive`; 0 if nothing was ever written.
     pub(crate) fn base(self, archive: &Archive) -> Result<u32, AccessError> {
         let points = self.read(archive, 0, 1)?;
         Ok(points.first().map_or(0, |point| point.timestamp))
     }
 
-    /// The `count` slots of `archive` from position `first` on, around its end where need be. `count` is at most
-    /// the number of its points.
+    /// The `count` slots of `archive` from position `first` on, across its end if necessary. `count` must not
+    /// exceed its number of points.
     pub(crate) fn read(
         self,
         archive: &Archive,
@@ -63,8 +63,9 @@ impl Slots<'_> {
         Ok(points)
     }
 
-    /// Writes `points` into the slots of `archive` from that of `start` on, around its end as often as need be.
-    /// `start` may lie in any turn of the ring; an archive without a base gets the first point as its base.
+    /// Writes `points` into the slots of `archive` from that of `start` on, across its end as often as
+    /// necessary. `start` may lie in any turn of the ring; an archive without a base gets the first point as
+    /// its base.
     pub(crate) fn write(
         self,
         archive: &Archive,

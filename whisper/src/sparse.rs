@@ -1,17 +1,17 @@
-//! Writing content without giving disk space to what is only zeros.
+//! Writes content without using disk space for blocks of zeros.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// The unit in which zeros are left out: the block size of nearly all file systems. On one with larger blocks a
-/// file is merely less sparse.
+/// The unit in which zeros are left out: the block size of nearly all file systems. With larger blocks a file
+/// is just less sparse.
 pub(crate) const BLOCK_BYTES: usize = 4_096;
 
-/// Writes `content` to the new, empty `file`, leaving holes where whole blocks are zero. Reads back the same.
+/// Writes `content` to the new, empty `file`, leaving holes for blocks of zeros. It reads back the same.
 ///
 /// # Errors
-/// What the system says about a write; a part may have been written by then.
+/// The system's error for a write; a part of the content may have been written.
 pub fn write_sparse(file: &File, content: &[u8]) -> io::Result<()> {
     file.set_len(content.len() as u64)?;
     let mut offset = 0;

@@ -1,9 +1,9 @@
-//! Giving back the disk space of a file's zeros, while carbon may write to it.
+//! Frees the disk space of a file's zeros, while carbon may write to the file.
 //!
-//! Holes are punched into the file as it lies, so that its owner, mode, links and times stay, nobody is left with an open
-//! file that nobody reads any more, and nothing has to be cleaned up after a crash. A writer who comes between the look at
-//! a block and the punch would lose its point, so writers are kept out for that moment: by a [`Lease`], or, where the
-//! kernel gives none and all writers lock, by the file's lock.
+//! It punches holes into the existing file. So the owner, mode, links and times stay, no process is left with
+//! an open file that is no longer read, and a crash leaves nothing to clean up. A writer that comes between
+//! the check of a block and the punch would lose its point, so writers are kept out for that moment: by a
+//! [`Lease`], or by the file's lock if the kernel grants no lease and all writers lock.
 
 use std::fs::{File, FileTimes, Metadata};
 use std::io;
@@ -20,43 +20,43 @@ use crate::lease::{Lease, LeaseError};
 use crate::lock::{LockError, lock_exclusive, unlock};
 use crate::sparse::BLOCK_BYTES;
 
-/// How much is looked at while writers are kept out, in bytes: some milliseconds' work.
+/// How many bytes are checked while writers are kept out: some milliseconds of work.
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 
-/// How many pieces of a file a block of ext4's list of them has at least, by and large: 340 fill one, and full ones are split
-/// where pieces come in between.
+/// About how many extents of a file fit at least into one block of ext4's extent list: 340 fill a block, and
+/// full blocks are split when extents are inserted.
 const PIECES_A_BLOCK: u64 = 100;
 
-/// How writers are kept out while a part of a file is looked at and punched.
+/// How writers are kept out while a part of a file is checked and punched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepOut {
-    /// By a lease: all writers.
+    /// By a lease, which keeps out all writers.
     Lease,
-    /// By the file's exclusive lock: those that take it (carbon's WHISPER_LOCK_WRITES, go-carbon's `flock`). A point
-    /// of one that does not may be lost.
+    /// By the file's exclusive lock, which keeps out writers that take it (carbon's WHISPER_LOCK_WRITES,
+    /// go-carbon's `flock`). A point of a writer that does not may be lost.
     Lock,
 }
 
-/// Why zeros were not, or not all, given back. The file reads as before in any case.
+/// Why no zeros, or not all, were freed. The file reads as before in any case.
 #[derive(Debug, thiserror::Error)]
 pub enum SparsifyError {
-    /// It cannot be opened, or is no regular file.
+    /// The file cannot be opened, or is not a regular file.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Somebody else has it open, or the kernel gives no lease.
+    /// Another process has it open, or the kernel grants no lease.
     #[error("cannot get a lease on {}", path.display())]
     Lease {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: LeaseError,
     },
-    /// Its lock was not to be had.
+    /// Its lock could not be taken.
     #[error("cannot lock {}", path.display())]
     Lock {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: LockError,
     },
     /// Reading took so long that the kernel might have let others in.
@@ -70,13 +70,14 @@ pub enum SparsifyError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// How much disk space the zeros of the file at `path` take, in bytes: whole blocks of 4 KiB, reserved or written. Where none
-/// are written, one block in all, and one for each hundred others, count as the file system's own.
+/// How much disk space the zeros of the file at `path` use, in bytes: whole blocks of 4 KiB, reserved or
+/// written. If no zeros were written, one block plus one for each hundred others count as the file system's
+/// own.
 ///
 /// # Errors
 /// [`SparsifyError::Open`] and [`SparsifyError::Io`].
@@ -85,10 +86,10 @@ pub fn zero_bytes(path: &Path) -> Result<u64, SparsifyError> {
     zero_bytes_of(&file).map_err(|source| SparsifyError::Io { path: path.to_owned(), source })
 }
 
-/// Gives back the space of all blocks of 4 KiB that are zero, and tells how many bytes that were. What is in the file
-/// stays, and so do its mode, owner and time of change; where there is nothing to gain it is not touched.
+/// Frees all blocks of 4 KiB that are zero, and returns how many bytes that were. The file's content, mode,
+/// owner and modification time stay the same. A file without such blocks is not touched.
 ///
-/// Waits for at most `limit`, each time that writers are to be kept out.
+/// Waits at most `limit` each time that writers must be kept out.
 ///
 /// # Errors
 /// [`SparsifyError`].
@@ -124,7 +125,7 @@ pub fn sparsify(path: &Path, how: KeepOut, limit: Duration) -> Result<u64, Spars
     Ok(space_bytes(&before).saturating_sub(space_bytes(&after)))
 }
 
-/// Punches the zeros of `window`, as long as writers are kept out; false where they no longer are.
+/// Punches the zeros of `window` while writers are kept out. Returns false if they no longer are.
 fn punch_zeros(
     file: &File,
     window: Range<u64>,
@@ -147,7 +148,8 @@ fn punch_zeros(
     Ok(true)
 }
 
-/// The stretches of whole blocks in `bytes` that are zero. The last block counts whole, also where the file ends in it.
+/// The runs of whole blocks in `bytes` that are zero. The last block counts as whole even if the file ends in
+/// it.
 fn zero_runs(bytes: &[u8]) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     let mut start = 0;
@@ -171,7 +173,7 @@ fn zero_bytes_of(file: &File) -> io::Result<u64> {
     while start < metadata.len() {
         let window = start..metadata.len().min(start + WINDOW_BYTES);
         start = window.end;
-        // Before it is asked what was written: ext4 counts reserved blocks, too, once they were read.
+        // Read before asking what was written: ext4 reports reserved blocks as data once they were read.
         let bytes = read(file, &window)?;
         used += bytes.chunks(BLOCK_BYTES).filter(|block| !is_zero(block)).count() as u64;
         for run in zero_runs(&bytes) {
@@ -181,23 +183,24 @@ fn zero_bytes_of(file: &File) -> io::Result<u64> {
     }
     let block = BLOCK_BYTES as u64;
     let gain = space_bytes(&metadata).saturating_sub(used * block);
-    // The list of a file's pieces takes blocks of its own where there are many pieces, and none of them can be given back.
+    // A file with many extents needs extra blocks for its extent list, which cannot be freed.
     let of_list = block * (1 + used / PIECES_A_BLOCK);
     Ok(if has_written_zeros || gain > of_list { gain } else { 0 })
 }
 
-/// Whether anything of the range was written, and is no hole. A file system that cannot tell says so of all.
+/// Whether a part of the range was written and is not a hole. A file system that cannot report holes reports
+/// all as data.
 fn has_data(file: &File, range: Range<u64>) -> io::Result<bool> {
     match rustix::fs::seek(file, SeekFrom::Data(range.start)) {
         Ok(data) => Ok(data < range.end),
-        // Nothing from there on.
+        // No data from there on.
         Err(Errno::NXIO) => Ok(false),
         Err(Errno::INVAL) => Ok(true),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// What is there of the window; shorter where the file was cut meanwhile.
+/// Reads the window; the result is shorter if the file was truncated.
 fn read(file: &File, window: &Range<u64>) -> io::Result<Vec<u8>> {
     let len_bytes = usize::try_from(window.end - window.start).unwrap_or(0);
     let mut bytes = vec![0; len_bytes];
@@ -218,7 +221,7 @@ fn is_zero(block: &[u8]) -> bool {
     block.iter().all(|byte| *byte == 0)
 }
 
-/// The space that a file takes on its disk.
+/// The space that a file uses on its disk.
 fn space_bytes(metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(512)
 }

@@ -1,17 +1,17 @@
-//! Writing points, exactly as whisper.py writes them: the same slots, the same roll-ups, the same bytes.
+//! Writes points exactly as whisper.py writes them: the same slots, the same roll-ups, the same bytes.
 //!
-//! A point goes to the first archive that covers its age, and from there is rolled up into the coarser ones as long
-//! as each has enough known points. Source: `file_update`, `file_update_many`, `__archive_update_many` and
-//! `__propagate` in whisper.py. Where we do not follow:
-//! - between archives whose steps do not divide each other nothing is rolled up (whisper.py cannot create such a
-//!   file, and computes nonsense on one);
-//! - a batch that reaches so far into the future that it goes round an archive twice stays inside that archive
-//!   (whisper.py writes on into the next one);
-//! - a batch's points of the slot of time 0 are dropped: that is what an empty slot looks like, and whisper.py may
-//!   overwrite other points with them;
-//! - the slots of one coarser archive are rolled up oldest first (whisper.py goes by the order of a Python set,
-//!   which decides which slot of an empty archive becomes its first, and, where a batch spans the whole of a coarser
-//!   archive, which of two slots at one position stays: here always the newer).
+//! A point goes to the first archive that covers its age. From there it is rolled up into the coarser ones,
+//! as long as each has enough known points. Source: `file_update`, `file_update_many`,
+//! `__archive_update_many` and `__propagate` in whisper.py. It differs from whisper.py in these cases:
+//! - If the steps of two archives do not divide each other, nothing is rolled up between them. whisper.py
+//!   cannot create such a file, and computes nonsense on one.
+//! - A batch that reaches far enough into the future to wrap around an archive twice stays inside that
+//!   archive. whisper.py writes on into the next one.
+//! - Points for the slot of time 0 are dropped from a batch. They would look like an empty slot, and
+//!   whisper.py may overwrite other points with them.
+//! - The slots of one coarser archive are rolled up oldest first. whisper.py uses the order of a Python set.
+//!   That order decides which slot of an empty archive becomes its first. If a batch spans a whole coarser
+//!   archive, it also decides which of two slots at one position stays: here always the newer one.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ pub enum UpdateError {
         /// The retention that the header states, in seconds.
         max_retention: u32,
     },
-    /// Reading or writing failed. The points before it may have been written.
+    /// Reading or writing failed. Some of the points may have been written.
     #[error(transparent)]
     Access(#[from] AccessError),
 }
@@ -47,8 +47,8 @@ impl WhisperFile {
     /// Writes one point at the time `now` and rolls it up. Source: `file_update` in whisper.py.
     ///
     /// # Errors
-    /// [`UpdateError::NotCovered`] for the future and for ages of `max_retention` and more, where whisper.py raises
-    /// `TimestampNotCovered`.
+    /// [`UpdateError::NotCovered`] for the future and for ages of `max_retention` and more, where whisper.py
+    /// raises `TimestampNotCovered`.
     pub fn update(&mut self, value: f64, timestamp: u32, now: u32) -> Result<(), UpdateError> {
         let not_covered = || UpdateError::NotCovered {
             path: self.path().to_owned(),
@@ -73,9 +73,9 @@ impl WhisperFile {
 
     /// Writes a batch of points, in any order, at the time `now`, and rolls them up.
     ///
-    /// Points that are older than every archive are dropped; those in the future are written to the first archive.
-    /// Of points in one slot the newest counts, of points of one time the one that comes first in `points`.
-    /// Source: `file_update_many` in whisper.py.
+    /// Points that are older than every archive are dropped; those in the future are written to the first
+    /// archive. Of several points in one slot the newest is used; of several with the same time, the one that
+    /// comes first in `points`. Source: `file_update_many` in whisper.py.
     ///
     /// # Errors
     /// [`UpdateError::Access`].
@@ -124,8 +124,8 @@ impl WhisperFile {
         self.roll_up(archive, &intervals)
     }
 
-    /// Rolls up the slots of `intervals`, oldest first, from `finest` into all coarser archives, until one of them
-    /// gets no point.
+    /// Rolls up the slots of `intervals`, oldest first, from `finest` into all coarser archives, until one of
+    /// them gets no point.
     fn roll_up(&self, finest: Archive, intervals: &[u32]) -> Result<(), AccessError> {
         let by_step = self.header().finest_first();
         let coarser = by_step
@@ -152,7 +152,8 @@ impl WhisperFile {
         Ok(())
     }
 
-    /// Rolls up one slot of `coarser` from `finer`, if enough of its points are known; whether it did.
+    /// Rolls up one slot of `coarser` from `finer` if enough of its points are known, and returns whether it
+    /// did.
     fn roll_up_slot(
         &self,
         finer: &Archive,
@@ -161,7 +162,7 @@ impl WhisperFile {
     ) -> Result<bool, AccessError> {
         let step = finer.seconds_per_point;
         let first = position_of(finer, self.slots().base(finer)?, slot).unwrap_or(0);
-        // A finer archive that is shorter than the slot goes round itself, and what is left counts.
+        // A finer archive that is shorter than the slot wraps around itself; the remainder is used.
         let count = match (coarser.seconds_per_point / step) % finer.points {
             0 => finer.points,
             count => count,
@@ -177,7 +178,7 @@ impl WhisperFile {
             .collect();
 
         let known = values.iter().flatten().count();
-        // At most `count`, which is 32 bits wide.
+        // At most `count`, which has 32 bits.
         let known = u32::try_from(known).unwrap_or(u32::MAX);
         if !self.header().x_files_factor.is_met(known, count) {
             return Ok(false);
@@ -191,15 +192,15 @@ impl WhisperFile {
     }
 }
 
-/// Points that follow each other without a gap, beginning in the slot of `start`.
-struct Run {
+/// Consecutive points without a gap, beginning in the slot of `start`.
+struct PointRun {
     start: u32,
     points: Vec<Point>,
 }
 
-/// The runs in `aligned`, oldest first. Of several points in one slot the last counts.
-fn contiguous_runs(aligned: &[Point], step: u32) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+/// The runs in `aligned`, oldest first. Of several points in one slot the last is used.
+fn contiguous_runs(aligned: &[Point], step: u32) -> Vec<PointRun> {
+    let mut runs: Vec<PointRun> = Vec::new();
     for (number, point) in aligned.iter().enumerate() {
         if aligned.get(number + 1).is_some_and(|next| next.timestamp == point.timestamp) {
             continue;
@@ -209,7 +210,7 @@ fn contiguous_runs(aligned: &[Point], step: u32) -> Vec<Run> {
             Some((previous, run)) if follows(previous, point.timestamp, step) => {
                 run.points.push(*point);
             }
-            _ => runs.push(Run { start: point.timestamp, points: vec![*point] }),
+            _ => runs.push(PointRun { start: point.timestamp, points: vec![*point] }),
         }
     }
     runs

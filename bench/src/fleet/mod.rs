@@ -1,8 +1,10 @@
-//! Daemons without files: as many nodes as one likes, each with as many metrics, in the memory of a few numbers.
+//! Daemons without files: any number of nodes, each with any number of metrics, in the memory of a few
+//! numbers.
 //!
-//! They speak as much of `/v1` as a rebalance needs, and do at once what they are told. A metric is a number; what is said of
-//! it is made anew for every answer, and hashed by the ring, since the client holds every stray against its own. So a real
-//! `bucky` goes all its ways, and what is measured of it is its own.
+//! They implement the part of `/v1` that a rebalance needs, and do at once what they are asked for. A metric
+//! is a number. Its name is built again for every answer, and hashed by the ring, because the client checks
+//! the owner of every misplaced metric. So a real `bucky` takes all its usual steps, and the measured cost is
+//! its own.
 
 mod node;
 
@@ -17,30 +19,30 @@ use tokio::runtime::Runtime;
 pub(crate) use self::node::Moved;
 use self::node::SimulatedNode;
 
-/// The port of a carbon in the ring; nobody listens there.
+/// The port of a carbon in the ring; no process listens on it.
 const CARBON_PORT: u16 = 2003;
-/// How often another port is tried where one is taken.
+/// How many other ports are tried if one is in use.
 const TRIES: u32 = 100;
 
 /// What every node has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Holding {
-    /// So many metrics; those that belong elsewhere can be read and moved.
+    /// This many metrics; the misplaced ones can be read and moved.
     Listed(u64),
-    /// So many strays, which are told and never read.
+    /// This many misplaced metrics, which are only counted and never read.
     Counted(u64),
 }
 
-/// Simulated daemons, which end with it.
+/// Simulated daemons, which stop when this is dropped.
 pub(crate) struct Fleet {
     nodes: Vec<Arc<SimulatedNode>>,
     seed: SocketAddr,
-    // They are served as long as it is there.
+    // The daemons run as long as this exists.
     _runtime: Runtime,
 }
 
 impl Fleet {
-    /// So many nodes in one carbon ring, each with this.
+    /// Starts `count` nodes in one carbon ring, each with `holding`.
     pub(crate) fn start(count: usize, holding: Holding) -> Self {
         let runtime = Runtime::new().unwrap();
         let listeners = runtime.block_on(listeners(count));
@@ -61,13 +63,13 @@ impl Fleet {
         self.seed.to_string()
     }
 
-    /// What was done by all of them together.
+    /// The sum of what all of them did.
     pub(crate) fn moved(&self) -> Moved {
         self.nodes.iter().map(|node| node.moved()).sum()
     }
 }
 
-/// A listener for each node, all on one port, as `bucky` wants it.
+/// A listener for each node, all on the same port, as `bucky` requires.
 async fn listeners(count: usize) -> Vec<TcpListener> {
     let mut tries = 0;
     loop {

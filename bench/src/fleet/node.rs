@@ -18,37 +18,37 @@ use serde::{Deserialize, Serialize};
 
 use super::Holding;
 
-/// The length of a file of a day's minutes, which none of them has.
+/// The length of a file with one day of minutes. None of the nodes has such a file.
 const FILE_BYTES: u64 = 17_308;
-/// Room for all that can be told.
+/// Enough space for all metrics.
 const DISK_BYTES: u64 = 1 << 60;
-/// Digits of a metric's number, so that names are in order when numbers are.
+/// Digits of a metric's number, so that names sort like numbers.
 const DIGITS: usize = 11;
-/// Transfers at once, as a real daemon has it.
+/// The limit of transfers, as in a real daemon.
 const TRANSFERS: u32 = 32;
 
 /// A daemon that holds numbers.
 pub(super) struct SimulatedNode {
     number: usize,
     ring: Arc<Ring>,
-    /// Metrics in its list.
+    /// The number of metrics in its list.
     metrics: u64,
-    /// Those that belong elsewhere.
-    strays: u64,
+    /// How many of them belong to another node.
+    misplaced: u64,
     listed: AtomicU64,
     pulled: AtomicU64,
     pulls: AtomicU64,
     deleted: AtomicU64,
 }
 
-/// How many metrics came how far.
+/// How many metrics reached each step of a move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moved {
-    /// Read from lists of strays.
+    /// Read from lists of misplaced metrics.
     pub(crate) listed: u64,
     /// Fetched by their owners.
     pub(crate) pulled: u64,
-    /// The requests that this took.
+    /// The number of requests that fetched them.
     pub(crate) pulls: u64,
     /// Deleted at their sources.
     pub(crate) deleted: u64,
@@ -65,7 +65,7 @@ impl Sum for Moved {
     }
 }
 
-/// What a list of strays is asked for.
+/// The query of a list of misplaced metrics.
 #[derive(Deserialize)]
 struct Page {
     after: Option<String>,
@@ -79,7 +79,7 @@ pub(super) fn router(node: Arc<SimulatedNode>) -> Router {
         .route(paths::HASHRING, get(hashring))
         .route(paths::V1_STATUS, get(status))
         .route(paths::V1_MISPLACED, get(misplaced))
-        // Asked for what is unplaceable only: nothing is.
+        // The client asks only for unplaceable metrics; there are none.
         .route(paths::V1_METRICS, get(async || String::new()))
         .route(paths::V1_PULL, post(pull))
         .route(paths::V1_DELETE, post(delete))
@@ -116,23 +116,24 @@ async fn delete(
 impl SimulatedNode {
     pub(super) fn new(number: usize, ring: Arc<Ring>, holding: Holding) -> Self {
         let (listed, pulled, pulls, deleted) = Default::default();
-        let (metrics, strays) = match holding {
+        let (metrics, misplaced) = match holding {
             Holding::Listed(metrics) => (metrics, 0),
-            Holding::Counted(strays) => (0, strays),
+            Holding::Counted(misplaced) => (0, misplaced),
         };
-        let mut node = Self { number, ring, metrics, strays, listed, pulled, pulls, deleted };
-        node.strays += (0..metrics).filter(|metric| node.stray(*metric).is_some()).count() as u64;
+        let mut node = Self { number, ring, metrics, misplaced, listed, pulled, pulls, deleted };
+        node.misplaced +=
+            (0..metrics).filter(|metric| node.misplaced_name(*metric).is_some()).count() as u64;
         node
     }
 
-    /// The name and the owner of a metric that belongs elsewhere.
-    fn stray(&self, metric: u64) -> Option<(String, usize)> {
+    /// The name and the owner of a metric, if it belongs to another node.
+    fn misplaced_name(&self, metric: u64) -> Option<(String, usize)> {
         let name = format!("simulated.node{:03}.metric{metric:0DIGITS$}", self.number);
         let owner = self.ring.owner(&name);
         (owner != self.number).then_some((name, owner))
     }
 
-    /// What was done here.
+    /// What this node did.
     pub(super) fn moved(&self) -> Moved {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Moved {
@@ -154,7 +155,7 @@ impl SimulatedNode {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_level: API_LEVEL,
             ring_fingerprint: self.ring.spec().fingerprint(),
-            metrics: Some(self.metrics.max(self.strays)),
+            metrics: Some(self.metrics.max(self.misplaced)),
             inventory: InventoryStatus {
                 state: InventoryState::Ready,
                 age_seconds: Some(0),
@@ -181,9 +182,9 @@ impl SimulatedNode {
         }
     }
 
-    /// What is left, evenly over the other nodes: told, not counted.
+    /// The rest, distributed evenly over the other nodes: calculated, not counted.
     fn count(&self) -> MisplacedCount {
-        let left = self.strays.saturating_sub(self.moved().deleted);
+        let left = self.misplaced.saturating_sub(self.moved().deleted);
         let others = self.ring.nodes().iter().enumerate().filter(|(node, _)| *node != self.number);
         let count = self.ring.nodes().len() as u64 - 1;
         let destinations = others.zip(0..).map(|((_, node), rank)| {
@@ -198,12 +199,13 @@ impl SimulatedNode {
         }
     }
 
-    /// The strays after a name, each placed by the ring.
+    /// The misplaced metrics after a name, each placed by the ring.
     fn page(&self, page: &Page) -> Vec<u8> {
         let mut left = page.limit.unwrap_or(u64::MAX);
         let first = page.after.as_deref().map_or(0, |name| number_of(name) + 1);
         let mut body = Vec::new();
-        for (name, owner) in (first..self.metrics).filter_map(|metric| self.stray(metric)) {
+        for (name, owner) in (first..self.metrics).filter_map(|metric| self.misplaced_name(metric))
+        {
             if left == 0 {
                 break;
             }
@@ -219,7 +221,7 @@ impl SimulatedNode {
         body
     }
 
-    /// Says of everything that it was created.
+    /// Reports every metric as created.
     fn pull(&self, request: PullRequest) -> Vec<u8> {
         self.pulled.fetch_add(request.metrics.len() as u64, Ordering::Relaxed);
         self.pulls.fetch_add(1, Ordering::Relaxed);
@@ -242,7 +244,7 @@ impl SimulatedNode {
         body
     }
 
-    /// Says of everything that it was deleted, if the receipt is that of the pull.
+    /// Reports every metric as deleted, if the receipt is the one from the pull.
     fn delete(&self, request: DeleteRequest) -> Vec<u8> {
         let mut body = Vec::new();
         for metric in request.metrics {

@@ -1,16 +1,16 @@
-//! The lines of a file and where they begin, in bounded memory whatever the file has.
+//! The lines of a file and their offsets, in bounded memory for any file.
 
 use std::io::{self, BufRead};
 
-/// The longest line that is taken for a series, in bytes.
+/// The longest line that is accepted as a series, in bytes.
 pub(super) const LONGEST: usize = 64 * 1024;
-/// What some programs write before a text.
+/// The mark that some programs write before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads line by line.
 pub(super) struct Lines<R> {
     reader: R,
-    /// Where the next line begins.
+    /// The offset of the next line.
     offset: u64,
     number: u64,
     content: Vec<u8>,
@@ -20,9 +20,9 @@ pub(super) struct Lines<R> {
 pub(super) struct Line<'a> {
     /// Its number, from 1.
     pub(super) number: u64,
-    /// Where its text begins.
+    /// The offset of its text.
     pub(super) offset: u64,
-    /// Its text, without the end of the line; none where it is too long.
+    /// Its text, without the end of the line; `None` if it is too long.
     pub(super) text: Option<&'a [u8]>,
 }
 
@@ -32,7 +32,7 @@ impl<R: BufRead> Lines<R> {
         Self { reader, offset: 0, number: 0, content: Vec::new() }
     }
 
-    /// The next line; none at the end.
+    /// The next line, or `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.content.clear();
         let begin = self.offset;
@@ -47,7 +47,7 @@ impl<R: BufRead> Lines<R> {
             }
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let part = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or_default();
-            // The end of the line and a byte-order mark beside it.
+            // Leaves room for the end of the line and a byte-order mark.
             is_whole &= self.content.len() + part.len() <= LONGEST + 8;
             if is_whole {
                 self.content.extend_from_slice(part);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_told_with_their_places_however_the_file_is_read() {
+    fn lines_have_their_numbers_and_offsets_for_any_buffer_size() {
         let content = b"\xef\xbb\xbfone\r\n\ntwo\nthree";
         for capacity in [1, 2, 5, 100] {
             let line = |number, offset, text: &[u8]| (number, offset, Some(text.to_vec()));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_passed_over_and_not_held() {
+    fn a_line_that_is_too_long_is_skipped_and_not_held() {
         let mut content = vec![b'x'; LONGEST + 1];
         content.extend_from_slice(b"\nnext\n");
         let read = read(&content, 4096);

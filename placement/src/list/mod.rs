@@ -1,8 +1,9 @@
 //! The file of `--series`: the series that an operator knows, one a line.
 //!
-//! Held is eight bytes a series: the first bits of its hash, by which they are sorted, and where its line begins. The text
-//! is read from the file when it is asked for, and its hash taken anew, so a file that is written to meanwhile is never
-//! believed. Who needs the series for long keeps a copy of the file, and reads that.
+//! It takes eight bytes of memory for each series: the first bits of its hash, by which the entries are
+//! sorted, and the offset of its line. The text is read from the file when it is needed, and hashed again, so
+//! that a change of the file cannot place a metric. A caller that needs the series for a long time keeps a
+//! copy of the file.
 
 mod lines;
 
@@ -16,15 +17,15 @@ use self::lines::{LONGEST, Lines, trimmed};
 use crate::place::KnownSeries;
 use crate::series::{HashedSeries, SeriesHash, check_form};
 
-/// How many bits of an entry tell where a line begins; the others are the first bits of the hash.
+/// How many bits of an entry are the offset of a line; the others are the first bits of the hash.
 const OFFSET_BITS: u32 = 36;
-/// The longest file that those can tell of.
+/// The longest file that such an offset can address.
 const FILE_LIMIT_BYTES: u64 = 1 << OFFSET_BITS;
-/// What is read at once while the list is made.
+/// How many bytes are read at once while the list is built.
 const READ_BYTES: usize = 256 * 1024;
-/// What is read at first of a line that is looked up.
+/// How many bytes of a line are read first in a lookup.
 const LINE_BYTES: usize = 512;
-/// What compressed files begin with, and by what they were made.
+/// The first bytes of compressed files, and the program that writes them.
 const COMPRESSED: [(&[u8], &str); 4] =
     [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz")];
 
@@ -37,20 +38,20 @@ pub struct SeriesList {
     state: FileState,
 }
 
-/// What a file of series has.
+/// What a file of series contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeriesCounts {
-    /// Series, each once.
+    /// The number of different series.
     pub series: u64,
-    /// Lines with a series that another line has, too.
+    /// The number of lines with a series that an earlier line has.
     pub duplicates: u64,
-    /// Lines that are no series. Empty lines and comments (`#`) do not count.
+    /// The number of lines that are not a series. Empty lines and comments (`#`) do not count.
     pub not_series: u64,
-    /// The first of them.
+    /// The first line that is not a series.
     pub first_not_series: Option<NotSeries>,
 }
 
-/// A line that is no series.
+/// A line that is not a series.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} is not a series: {reason}")]
 pub struct NotSeries {
@@ -68,18 +69,18 @@ pub enum SeriesListError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// What is in it cannot be kept.
+    /// Its series cannot be copied.
     #[error("cannot keep a copy of the series in {path}")]
     NotCopied {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is a folder or a pipe: lines are looked up in it again and again.
+    /// It is a folder or a pipe. A regular file is needed, because lines are looked up again and again.
     #[error("{path} is not a regular file; give a file with one series a line")]
     NotAFile {
         /// The file.
@@ -90,7 +91,7 @@ pub enum SeriesListError {
     Compressed {
         /// The file.
         path: PathBuf,
-        /// What it was made by.
+        /// The program that compressed it.
         with: &'static str,
     },
     /// It is too long.
@@ -101,23 +102,23 @@ pub enum SeriesListError {
         /// Its length.
         len_bytes: u64,
     },
-    /// There is nothing in it.
+    /// It contains no series.
     #[error("{path} has no series; give one a line, such as disk.used;host=web1;mount=root")]
     NoSeries {
         /// The file.
         path: PathBuf,
-        /// The first line that is none, where there is any line.
+        /// The first line that is not a series, if there is any line.
         source: Option<NotSeries>,
     },
 }
 
-/// Why reading broke off.
+/// Why reading was interrupted.
 enum FillError {
     Read(io::Error),
     Copy(io::Error),
 }
 
-/// What tells a file that was written to, or replaced, from what it was.
+/// The properties that change if a file is written to or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileState {
     device: u64,
@@ -140,19 +141,20 @@ impl FileState {
 }
 
 impl SeriesList {
-    /// Reads the file at `path`. What is overwritten there later is not known any more.
+    /// Reads the file at `path`. A series that is overwritten there later is no longer known.
     ///
     /// # Errors
-    /// [`SeriesListError`] where it cannot be read, or is no list of series. Single lines that are none are counted.
+    /// [`SeriesListError`] if the file cannot be read or has no series. Single lines that are not a series
+    /// are counted.
     pub fn read(path: &Path) -> Result<Self, SeriesListError> {
         Self::read_with(path, None)
     }
 
-    /// Reads the file at `path`, and copies its series to `copy`, an empty file that nobody else writes to: whatever becomes
-    /// of the one at `path`, they are known.
+    /// Reads the file at `path`, and copies its series to `copy`, an empty file that no other process writes
+    /// to. They stay known even if the file at `path` changes.
     ///
     /// # Errors
-    /// As [`Self::read`]; where `copy` cannot be written.
+    /// The same as for [`Self::read`], and an error if `copy` cannot be written.
     pub fn copied(path: &Path, copy: File) -> Result<Self, SeriesListError> {
         Self::read_with(path, Some(copy))
     }
@@ -164,7 +166,7 @@ impl SeriesList {
             return Err(SeriesListError::NotAFile { path: path.into() });
         }
         let file = File::open(path).map_err(unreadable)?;
-        // Before its content: what comes while it is read makes it another file the next time.
+        // Taken before the content is read: a later change then makes the file count as outdated.
         let state = FileState::of(&file.metadata().map_err(unreadable)?);
         if state.len_bytes >= FILE_LIMIT_BYTES {
             let len_bytes = state.len_bytes;
@@ -191,15 +193,15 @@ impl SeriesList {
         Ok(list)
     }
 
-    /// What the file has.
+    /// What the file contains.
     pub fn counts(&self) -> &SeriesCounts {
         &self.counts
     }
 
-    /// Whether the file at `path` is not, or no longer, what was read.
+    /// Whether the file at `path` is not, or no longer, the one that was read.
     ///
     /// # Errors
-    /// Where it cannot be looked at.
+    /// The system's error if the file cannot be found.
     pub fn is_outdated(&self, path: &Path) -> io::Result<bool> {
         std::fs::metadata(path).map(|metadata| FileState::of(&metadata) != self.state)
     }
@@ -208,7 +210,7 @@ impl SeriesList {
         let mut lines = Lines::new(BufReader::with_capacity(READ_BYTES, &self.file));
         let mut copied = 0;
         while let Some(line) = lines.next().map_err(FillError::Read)? {
-            // The file may have grown since its length was looked at.
+            // The file may have grown since its length was read.
             if line.offset >= FILE_LIMIT_BYTES {
                 break;
             }
@@ -232,7 +234,7 @@ impl SeriesList {
         Ok(())
     }
 
-    /// Sorts the entries, and leaves out those of one series but the first.
+    /// Sorts the entries, and removes all entries of a series except the first.
     fn sort(&mut self) {
         self.index.sort_unstable();
         let mut kept = 0;
@@ -244,7 +246,7 @@ impl SeriesList {
             let mut seen: HashSet<SeriesHash> = HashSet::new();
             for place in begin..end {
                 let Some(entry) = self.index.get(place).copied() else { break };
-                // Of most there is only one, whose text need not be read again.
+                // Most have no other entry with the same bits, and their text need not be read.
                 let is_new = end - begin == 1
                     || self.text(entry).is_none_or(|text| seen.insert(SeriesHash::of_bytes(&text)));
                 if is_new {
@@ -262,7 +264,7 @@ impl SeriesList {
         self.counts.series = kept as u64;
     }
 
-    /// The line that `entry` tells of, as it is now.
+    /// The line that `entry` refers to, as it is now.
     fn text(&self, entry: u64) -> Option<Vec<u8>> {
         let offset = entry & (FILE_LIMIT_BYTES - 1);
         let mut text = vec![0; LINE_BYTES];
@@ -306,7 +308,7 @@ fn entry(hash: &SeriesHash, offset: u64) -> u64 {
     (hash.first_bits() >> OFFSET_BITS << OFFSET_BITS) | offset
 }
 
-/// The series in a line; none where it is empty or a comment.
+/// The series in a line; `None` if the line is empty or a comment.
 fn series(line: Option<&[u8]>) -> Result<Option<&str>, &'static str> {
     let line = line.ok_or("it is too long")?;
     if line.is_empty() {
@@ -320,7 +322,7 @@ fn series(line: Option<&[u8]>) -> Result<Option<&str>, &'static str> {
     }
 }
 
-/// What `file` was compressed with.
+/// The program that `file` was compressed with, or `None`.
 fn compression(file: &File) -> io::Result<Option<&'static str>> {
     let mut begin = [0; 8];
     let read = file.read_at(&mut begin, 0)?;

@@ -40,15 +40,15 @@ fn a_byte_order_mark_carriage_returns_empty_lines_and_comments_do_no_harm() {
 }
 
 #[test]
-fn doubles_are_counted_and_lines_that_are_no_series_are_told_by_number() {
+fn duplicates_are_counted_and_lines_that_are_not_series_are_named_by_number() {
     let list = read(b"path\na;b=c\na;b=c\nno tags\nx;y=\xff\na;b=c\r\nd;e=f").unwrap();
     let first = NotSeries { line: 1, reason: "it has no tags" };
     let counts =
         SeriesCounts { series: 2, duplicates: 2, not_series: 3, first_not_series: Some(first) };
     assert_eq!(list.counts(), &counts);
     assert!(known(&list, "a;b=c") && known(&list, "d;e=f"));
-    let told = counts.first_not_series.unwrap().to_string();
-    assert_eq!(told, "line 1 is not a series: it has no tags");
+    let message = counts.first_not_series.unwrap().to_string();
+    assert_eq!(message, "line 1 is not a series: it has no tags");
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn a_file_that_is_no_list_is_refused_with_the_reason() {
     assert_eq!(source, "line 2 is not a series: it has no tags");
 }
 
-/// A file that is exported anew in place must not place a file by what happens to stand there now.
+/// A file that is rewritten in place must not place a metric by other content at the same offset.
 #[test]
-fn what_is_written_into_the_file_later_is_not_believed() {
+fn a_later_change_of_the_file_places_nothing() {
     let file = written(b"aa;b=c\nbb;b=c\n");
     let list = SeriesList::read(file.path()).unwrap();
     assert!(!list.is_outdated(file.path()).unwrap());
@@ -118,7 +118,7 @@ fn a_series_takes_eight_bytes() {
 }
 
 proptest! {
-    /// Whatever is in the file: every line that is a series is found, nothing else is, and all lines are counted.
+    /// For any content: every line that is a series is found, nothing else is, and all lines are counted.
     #[test]
     fn exactly_the_series_of_the_file_are_known(
         lines in prop::collection::vec("[ab]{0,2}(;[ab]{0,1}=?[ab]{0,1}){0,2}", 0..40),

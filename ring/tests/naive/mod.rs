@@ -1,10 +1,11 @@
-//! A second ring, written from the rules of `vectors/README.md` and nothing else: slow, without tables, each relay for
-//! itself, with hash functions of its own. It shares no code with the crate but [`Node`] and [`RingSpec`].
+//! A second ring, written only from the rules of `vectors/README.md`: slow, without tables, with separate
+//! code for each relay, and with its own hash functions. It shares no code with the crate except [`Node`] and
+//! [`RingSpec`].
 
 use bucky_ring::{Algorithm, Node, Relay, RingSpec, TaggedNames};
 use md5::{Digest, Md5};
 
-/// The owners of `series`, the first copy first; fewer than asked for where there are no more.
+/// The owners of `series`, the first copy first; fewer than requested if there are not more.
 pub(crate) fn owners(spec: &RingSpec, series: &str) -> Vec<usize> {
     let key = match spec.tagged_names {
         TaggedNames::Whole => series,
@@ -107,7 +108,7 @@ pub(crate) fn entries(spec: &RingSpec) -> Vec<(i64, usize)> {
             ring.push((position, index));
         }
     }
-    // Rule 2, field by field; what is equal in all of them keeps the configuration's order.
+    // Rule 2, field by field; equal entries keep the configuration's order.
     ring.sort_by_key(|(position, index)| {
         let node = &spec.nodes[*index];
         let instance = node.instance().unwrap_or("");
@@ -133,7 +134,8 @@ fn ring_owners(spec: &RingSpec, key: &str) -> Vec<usize> {
     let ring = entries(spec);
     let position = hash(spec, key);
     let start = ring.iter().position(|entry| entry.0 >= position).unwrap_or(0);
-    // carbon and buckytools stop one entry before they would be back; with 100 entries a node nothing is missed.
+    // carbon and buckytools stop one entry before they would return; with 100 entries a node nothing is
+    // missed.
     let steps = if spec.relay == Relay::CarbonCRelay { ring.len() } else { ring.len() - 1 };
     let walk = (start..start + steps).map(|i| ring[i % ring.len()].1);
     pick(spec, walk)
@@ -148,7 +150,7 @@ fn fast_owners(spec: &RingSpec, key: &str) -> Vec<usize> {
     pick(spec, (start..start + sorted.len()).map(|i| sorted[i % sorted.len()]))
 }
 
-/// Each node once, and with diverse replicas each host once, until there are as many as asked for.
+/// Each node once, and with diverse replicas each host once, until there are as many as requested.
 fn pick(spec: &RingSpec, walk: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut owners: Vec<usize> = Vec::new();
     for node in walk {
@@ -195,7 +197,7 @@ fn jump(key: u64, buckets: usize) -> usize {
     usize::try_from(b).expect("not negative")
 }
 
-/// Rule 6. carbon-c-relay's comparison is taken at its word here, so only for instances that it orders consistently.
+/// Rule 6. It uses carbon-c-relay's comparison literally, so only for instances that it orders consistently.
 fn jump_order(spec: &RingSpec) -> Vec<usize> {
     let instance = |index: &usize| spec.nodes[*index].instance();
     let mut order: Vec<usize> = Vec::new();

@@ -1,7 +1,8 @@
-//! Checks that every point of every file is still there after a move: `check-points --ring FILE BEFORE AFTER`.
+//! Checks that every point of every file still exists after a move: `check-points --ring FILE BEFORE AFTER`.
 //!
-//! BEFORE is a copy of AFTER from before the move; both have a prefix for each host, named as the host. Exits with 1
-//! where a point is missing or changed, or a file is with a host that does not own it. For scripts/demo.
+//! BEFORE is a copy of AFTER from before the move; both have a prefix for each host, named after the host.
+//! Exits with 1 if a point is missing or changed, or if a file is on a host that does not own it. Used by
+//! scripts/demo.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,12 +17,12 @@ const SHOWN: usize = 20;
 
 #[derive(Parser)]
 struct Args {
-    /// The ring document, as `GET /hashring` answers it.
+    /// The ring document, as returned by `GET /hashring`.
     #[arg(long)]
     ring: PathBuf,
-    /// The prefixes as they were.
+    /// The prefixes before the move.
     before: PathBuf,
-    /// The prefixes as they are.
+    /// The prefixes after the move.
     after: PathBuf,
 }
 

@@ -1,6 +1,6 @@
-//! Lays down Whisper files where a ring has them: `lay-metrics --ring FILE --count N FOLDER`.
+//! Writes Whisper files to their owners in a ring: `lay-metrics --ring FILE --count N FOLDER`.
 //!
-//! FOLDER gets a prefix for each host of the ring, named as the host. For scripts/demo.
+//! FOLDER gets a prefix for each host of the ring, named after the host. Used by scripts/demo.
 
 use std::path::PathBuf;
 
@@ -12,13 +12,13 @@ use clap::Parser;
 
 #[derive(Parser)]
 struct Args {
-    /// The ring document, as `GET /hashring` answers it.
+    /// The ring document, as returned by `GET /hashring`.
     #[arg(long)]
     ring: PathBuf,
-    /// How many metrics.
+    /// How many metrics to write.
     #[arg(long, default_value_t = 3000)]
     count: usize,
-    /// Where the prefixes are made.
+    /// The folder in which the prefixes are created.
     folder: PathBuf,
 }
 

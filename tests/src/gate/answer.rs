@@ -2,84 +2,86 @@
 
 use std::time::Duration;
 
-/// How an answer is spoiled. Bytes are counted from the answer's own beginning, its head included.
+/// How an answer is changed. Bytes are counted from the beginning of the answer, including its head.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The connection breaks after so many bytes.
+    /// The connection breaks after this many bytes.
     BreakAfter(usize),
-    /// Nothing comes any more after so many bytes, and the connection stays.
+    /// Nothing more arrives after this many bytes, and the connection stays open.
     StallAfter(usize),
-    /// After so many bytes the rest comes one byte at a time, with a pause before each.
+    /// After some bytes the rest arrives one byte at a time, with a pause before each.
     Dribble {
-        /// How many come at once.
+        /// How many bytes arrive at once.
         after: usize,
         /// The pause.
         pause: Duration,
     },
-    /// One bit of the byte at this place is another one.
+    /// One bit of the byte at this offset is flipped.
     Flip(usize),
-    /// One bit of a byte is another one: so many bytes behind the first place that reads so.
+    /// One bit of a byte is flipped, at a distance after the first occurrence of a text.
     FlipBehind {
-        /// What it reads.
+        /// The text.
         text: Vec<u8>,
-        /// How many bytes behind its end.
+        /// How many bytes after its end.
         skip: usize,
     },
 }
 
-/// An answer on its way.
+/// An answer on its way through the gate.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PassingAnswer {
     fault: Option<Fault>,
-    /// What has passed or was swallowed; only kept where it is looked at.
+    /// The bytes that have passed or were dropped; kept only if a fault needs them.
     seen: Vec<u8>,
 }
 
-/// What becomes of a chunk.
+/// What the gate does with a chunk.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Spoiled {
-    /// This is passed on.
+pub(super) enum ChangedChunk {
+    /// Passes it on.
     Pass(Vec<u8>),
-    /// This is passed on, a part of it slowly.
+    /// Passes it on, a part of it slowly.
     Dribble { at_once: Vec<u8>, slowly: Vec<u8>, pause: Duration },
-    /// This is passed on, and nothing more.
+    /// Passes this on, and then breaks the connection.
     Break(Vec<u8>),
 }
 
-impl Answer {
+impl PassingAnswer {
     pub(super) fn new(fault: Option<Fault>) -> Self {
         Self { fault, seen: Vec::new() }
     }
 
-    pub(super) fn spoil(&mut self, chunk: &[u8]) -> Spoiled {
-        let Some(fault) = &self.fault else { return Spoiled::Pass(chunk.to_vec()) };
+    pub(super) fn spoil(&mut self, chunk: &[u8]) -> ChangedChunk {
+        let Some(fault) = &self.fault else { return ChangedChunk::Pass(chunk.to_vec()) };
         let begin = self.seen.len();
         self.seen.extend_from_slice(chunk);
         let until = |after: usize| after.saturating_sub(begin).min(chunk.len());
         match fault {
-            Fault::BreakAfter(after) if self.seen.len() < *after => Spoiled::Pass(chunk.to_vec()),
-            Fault::BreakAfter(after) => Spoiled::Break(chunk[..until(*after)].to_vec()),
-            Fault::StallAfter(after) => Spoiled::Pass(chunk[..until(*after)].to_vec()),
+            Fault::BreakAfter(after) if self.seen.len() < *after => {
+                ChangedChunk::Pass(chunk.to_vec())
+            }
+            Fault::BreakAfter(after) => ChangedChunk::Break(chunk[..until(*after)].to_vec()),
+            Fault::StallAfter(after) => ChangedChunk::Pass(chunk[..until(*after)].to_vec()),
             Fault::Dribble { after, pause } => {
                 let (at_once, slowly) = chunk.split_at(until(*after));
-                Spoiled::Dribble {
+                ChangedChunk::Dribble {
                     at_once: at_once.to_vec(),
                     slowly: slowly.to_vec(),
                     pause: *pause,
                 }
             }
-            Fault::Flip(at) => Spoiled::Pass(flipped(chunk, begin, *at)),
+            Fault::Flip(at) => ChangedChunk::Pass(flipped(chunk, begin, *at)),
             Fault::FlipBehind { text, skip } => {
                 let found = self.seen.windows(text.len()).position(|window| window == text);
                 let at = found.map(|found| found + text.len() + skip);
-                Spoiled::Pass(flipped(chunk, begin, at.unwrap_or(usize::MAX)))
+                ChangedChunk::Pass(flipped(chunk, begin, at.unwrap_or(usize::MAX)))
             }
         }
     }
 }
 
-/// `chunk`, which begins at `begin`, with a bit of the byte at `at` flipped where that is in it: the one that makes
-/// another digit or letter of a digit or letter.
+/// `chunk`, which begins at offset `begin`, with one bit of the byte at `at` flipped, if it contains that
+/// byte. The bit turns a digit or letter into another one.
 fn flipped(chunk: &[u8], begin: usize, at: usize) -> Vec<u8> {
     let mut chunk = chunk.to_vec();
     if let Some(byte) = at.checked_sub(begin).and_then(|at| chunk.get_mut(at)) {
@@ -93,12 +95,12 @@ mod tests {
     use super::*;
 
     fn passed(fault: Fault, chunks: &[&str]) -> Vec<String> {
-        let mut answer = Answer::new(Some(fault));
+        let mut answer = PassingAnswer::new(Some(fault));
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let spoiled = chunks.iter().map(|chunk| match answer.spoil(chunk.as_bytes()) {
-            Spoiled::Pass(bytes) => text(&bytes),
-            Spoiled::Break(bytes) => text(&bytes) + "|",
-            Spoiled::Dribble { at_once, slowly, .. } => text(&at_once) + "~" + &text(&slowly),
+            ChangedChunk::Pass(bytes) => text(&bytes),
+            ChangedChunk::Break(bytes) => text(&bytes) + "|",
+            ChangedChunk::Dribble { at_once, slowly, .. } => text(&at_once) + "~" + &text(&slowly),
         });
         spoiled.collect()
     }

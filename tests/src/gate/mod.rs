@@ -1,8 +1,8 @@
-//! A gate before a daemon: bytes pass both ways until it holds a kind of request back, is cut or shut, or spoils the
-//! answers.
+//! A gate before a daemon: bytes pass both ways until it holds a kind of request back, is cut or shut, or
+//! changes the answers.
 //!
-//! With it a test stops a move at the very point it is about, without luck and without waiting for a time, and does to a
-//! connection what networks and failing daemons do.
+//! With a gate a test stops a move at an exact point, without chance or a fixed time, and simulates what
+//! networks and failing daemons do to a connection.
 
 mod answer;
 
@@ -11,30 +11,30 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use self::answer::Fault;
-use self::answer::{Answer, Spoiled};
+use self::answer::{ChangedChunk, PassingAnswer};
 use crate::wait;
 
-/// Stands at one address and passes everything on to another.
+/// Listens on one address and passes everything on to another.
 #[derive(Debug)]
 pub struct Gate {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<GateShared>,
 }
 
-/// In which direction nothing passes. Connections stay open, and new ones are taken; what is sent waits, as it does in
-/// a network that loses packets, and comes late once the gate is mended.
+/// The direction in which nothing passes. Connections stay open, and new ones are accepted. What is sent
+/// waits, as in a network that loses packets, and arrives late when the gate is mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Neither.
+    /// Neither direction passes.
     Both,
-    /// What others send to the daemon.
+    /// Only what clients send to the daemon waits.
     Requests,
-    /// What the daemon sends.
+    /// Only what the daemon sends waits.
     Answers,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct GateShared {
     target: SocketAddr,
     state: Mutex<State>,
     changed: Condvar,
@@ -42,35 +42,36 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Requests whose head begins so are held back.
+    /// Requests whose head begins with this text are held back.
     hold: Option<String>,
-    /// How many are.
+    /// How many requests are held back.
     held: usize,
     cut: Option<Cut>,
     shut: bool,
-    /// Nobody listens.
+    /// Whether the gate has stopped listening.
     refusing: bool,
     ended: bool,
-    spoils: Vec<Spoil>,
+    spoils: Vec<PlannedFault>,
     spoiled: usize,
     answered_bytes: u64,
     open: Vec<TcpStream>,
 }
 
-/// What is done to the next answers of a kind.
+/// The fault for the next answers of a kind.
 #[derive(Debug)]
-struct Spoil {
-    /// How the requests begin.
+struct PlannedFault {
+    /// The beginning of the requests.
     start: String,
     fault: Fault,
-    /// To how many of them.
+    /// How many more answers get the fault.
     times: usize,
 }
 
 impl Gate {
     /// A gate at `addr` before the daemon at `target`.
     pub fn open(addr: SocketAddr, target: SocketAddr) -> Self {
-        let shared = Arc::new(Shared { target, state: Mutex::default(), changed: Condvar::new() });
+        let shared =
+            Arc::new(GateShared { target, state: Mutex::default(), changed: Condvar::new() });
         let gate = Self { addr, shared };
         gate.listen();
         gate
@@ -88,18 +89,18 @@ impl Gate {
                 if ended || refusing {
                     return;
                 }
-                // A connection that fails is its client's to report.
+                // If a connection fails, its client reports it.
                 let _ = shared.pass(stream);
             }
         });
     }
 
-    /// Where it stands.
+    /// The address of the gate.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// From now on holds requests back whose first line begins with `start`, such as `POST /v1/delete`.
+    /// From now on holds back requests whose first line begins with `start`, such as `POST /v1/delete`.
     pub fn hold(&self, start: &str) {
         self.shared.state().hold = Some(start.to_owned());
     }
@@ -107,26 +108,27 @@ impl Gate {
     /// Waits until a request is held back.
     ///
     /// # Panics
-    /// Where none comes.
+    /// If none arrives.
     #[track_caller]
     pub fn wait_until_held(&self) {
         wait::until("a request is held at the gate", || self.shared.state().held > 0);
     }
 
-    /// Lets through what is held back, and everything from now on.
+    /// Passes the requests that were held back, and everything from now on.
     pub fn release(&self) {
         self.shared.state().hold = None;
         self.shared.changed.notify_all();
     }
 
-    /// Breaks all connections, and each new one as soon as it is there.
+    /// Breaks all connections, and each new one immediately.
     pub fn shut(&self) {
         let mut state = self.shared.state();
         state.shut = true;
         state.break_all();
     }
 
-    /// Breaks all connections and listens no more, until it is [reopened](Self::reopen): as a host whose daemon is down.
+    /// Breaks all connections and stops listening until it is [reopened](Self::reopen), like a host whose
+    /// daemon is down.
     pub fn refuse(&self) {
         self.shared.state().refusing = true;
         self.wake();
@@ -135,7 +137,7 @@ impl Gate {
         self.shared.state().break_all();
     }
 
-    /// Lets connections through again.
+    /// Passes connections again.
     pub fn reopen(&self) {
         let mut state = self.shared.state();
         state.shut = false;
@@ -145,28 +147,28 @@ impl Gate {
         }
     }
 
-    /// Lets nothing pass in this direction until it is mended.
+    /// Passes nothing in this direction until the gate is mended.
     pub fn cut(&self, cut: Cut) {
         self.shared.state().cut = Some(cut);
     }
 
-    /// Lets pass what has waited, and everything from now on.
+    /// Passes everything that has waited, and everything from now on.
     pub fn mend(&self) {
         self.shared.state().cut = None;
         self.shared.changed.notify_all();
     }
 
-    /// Spoils the answers to the next `times` requests that begin with `start`.
+    /// Changes the answers to the next `times` requests that begin with `start`.
     pub fn spoil(&self, start: &str, fault: Fault, times: usize) {
-        self.shared.state().spoils.push(Spoil { start: start.to_owned(), fault, times });
+        self.shared.state().spoils.push(PlannedFault { start: start.to_owned(), fault, times });
     }
 
-    /// Spoils no more answers.
+    /// Changes no more answers.
     pub fn stop_spoiling(&self) {
         self.shared.state().spoils.clear();
     }
 
-    /// How many answers were spoiled.
+    /// How many answers were changed.
     pub fn spoiled(&self) -> usize {
         self.shared.state().spoiled
     }
@@ -205,8 +207,9 @@ impl State {
         !self.ended && self.cut.is_some_and(|cut| cut == Cut::Both || cut == direction)
     }
 
-    /// What is to be done to the answer to a request that begins with `chunk`; none where that begins no request.
-    fn answer_to(&mut self, chunk: &[u8]) -> Option<Answer> {
+    /// The state for the answer to a request that begins with `chunk`, or `None` if `chunk` does not begin a
+    /// request.
+    fn answer_to(&mut self, chunk: &[u8]) -> Option<PassingAnswer> {
         let is_head = ["GET /", "POST /", "PUT /", "HEAD /", "DELETE /"]
             .iter()
             .any(|start| chunk.starts_with(start.as_bytes()));
@@ -217,11 +220,11 @@ impl State {
             self.spoiled += 1;
             spoil.fault.clone()
         });
-        is_head.then(|| Answer::new(fault))
+        is_head.then(|| PassingAnswer::new(fault))
     }
 }
 
-impl Shared {
+impl GateShared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -236,7 +239,7 @@ impl Shared {
         let both = [client.try_clone()?, daemon.try_clone()?];
         {
             let mut state = self.state();
-            // It was shut meanwhile, and has broken all that it knew of.
+            // The gate was shut in between, and has broken the connections that it knew.
             if state.shut || state.ended {
                 return Ok(());
             }
@@ -244,7 +247,7 @@ impl Shared {
         }
         let (from_client, to_client) = (client.try_clone()?, client);
         let (from_daemon, to_daemon) = (daemon.try_clone()?, daemon);
-        let answer = Arc::new(Mutex::new(Answer::new(None)));
+        let answer = Arc::new(Mutex::new(PassingAnswer::new(None)));
         let (shared, of_request) = (Arc::clone(self), Arc::clone(&answer));
         std::thread::spawn(move || shared.pass_requests(from_client, to_daemon, &of_request));
         let shared = Arc::clone(self);
@@ -252,8 +255,8 @@ impl Shared {
         Ok(())
     }
 
-    /// A request's head begins a chunk: the client sends it only after the answer to the one before.
-    fn pass_requests(&self, mut from: TcpStream, mut to: TcpStream, answer: &Mutex<Answer>) {
+    /// A request's head begins a chunk, because the client sends it only after the previous answer.
+    fn pass_requests(&self, mut from: TcpStream, mut to: TcpStream, answer: &Mutex<PassingAnswer>) {
         let mut buffer = [0; 64 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
             let chunk = &buffer[..read];
@@ -269,22 +272,22 @@ impl Shared {
         let _ = to.shutdown(Shutdown::Write);
     }
 
-    fn pass_answers(&self, mut from: TcpStream, mut to: TcpStream, answer: &Mutex<Answer>) {
+    fn pass_answers(&self, mut from: TcpStream, mut to: TcpStream, answer: &Mutex<PassingAnswer>) {
         let mut buffer = [0; 64 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
             self.wait_while(|state| state.is_cut(Cut::Answers));
             let spoiled =
                 answer.lock().unwrap_or_else(PoisonError::into_inner).spoil(&buffer[..read]);
             let passed = match spoiled {
-                Spoiled::Pass(bytes) => to.write_all(&bytes).is_ok(),
-                Spoiled::Dribble { at_once, slowly, pause } => {
+                ChangedChunk::Pass(bytes) => to.write_all(&bytes).is_ok(),
+                ChangedChunk::Dribble { at_once, slowly, pause } => {
                     to.write_all(&at_once).is_ok()
                         && slowly.iter().all(|byte| {
                             std::thread::sleep(pause);
                             !self.state().ended && to.write_all(&[*byte]).is_ok()
                         })
                 }
-                Spoiled::Break(bytes) => {
+                ChangedChunk::Break(bytes) => {
                     let _ = to.write_all(&bytes);
                     false
                 }
@@ -298,7 +301,7 @@ impl Shared {
         let _ = to.shutdown(Shutdown::Write);
     }
 
-    /// Waits while `chunk` begins a request that is to be held.
+    /// Waits while `chunk` begins a request that must be held back.
     fn hold_back(&self, chunk: &[u8]) {
         let is_held = |state: &State| {
             state.hold.as_ref().is_some_and(|hold| chunk.starts_with(hold.as_bytes()))

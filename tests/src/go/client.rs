@@ -1,4 +1,4 @@
-//! The requests of the Go `bucky`, over a connection of their own each.
+//! The requests of the Go `bucky`, each over its own connection.
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,11 +8,11 @@ use super::routes::go_json;
 use super::wire;
 use crate::wait;
 
-/// What it calls itself.
+/// The Go tool's user agent.
 const USER_AGENT: &str = "Go-http-client/1.1";
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How long after a 202 it asks again. The real one begins with no pause at all.
+/// The pause before it asks again after a 202. The real one has no pause at first.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// A client of the Go tool, for one daemon.
@@ -21,20 +21,20 @@ pub struct GoClient {
     addr: String,
 }
 
-/// An answer, with its headers in the order in which they came.
+/// An answer, with its headers in the order in which they arrived.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct GoAnswer {
     /// The status.
     pub status: u16,
-    /// The words behind it.
+    /// The text after the status.
     pub reason: String,
-    /// Name and value.
+    /// The headers, as name and value.
     pub headers: Vec<(String, String)>,
-    /// As it was sent, without the frames of chunks.
+    /// The body as it was sent, without chunk framing.
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl GoAnswer {
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
@@ -47,7 +47,7 @@ impl Answer {
     }
 
     /// # Panics
-    /// Where the status is another one.
+    /// If the status is another one.
     #[track_caller]
     pub fn assert_status(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}: {}", self.text());
@@ -56,7 +56,7 @@ impl Answer {
 }
 
 impl GoClient {
-    /// For the daemon at `HOST:PORT`.
+    /// A client for the daemon at `HOST:PORT`.
     pub fn of(addr: impl Into<String>) -> Self {
         Self { addr: addr.into() }
     }
@@ -68,12 +68,12 @@ impl GoClient {
 
     /// `GET /hashring`.
     #[track_caller]
-    pub fn hashring(&self) -> Answer {
+    pub fn hashring(&self) -> GoAnswer {
         self.ask("GET", "/hashring", &[("Accept-Encoding", "gzip")], None)
     }
 
-    /// The list, as `bucky list` asks for it: again and again while it is being made. With names only those of them that
-    /// the daemon has, asked for in a form whose length is not told.
+    /// The list, as `bucky list` requests it, again until it is ready. With names, only those of them that
+    /// the daemon has; they are sent in a form of unknown length.
     #[track_caller]
     pub fn list(&self, names: Option<&[&str]>) -> Vec<String> {
         let answer = wait::until_some("the list is made", || {
@@ -82,9 +82,9 @@ impl GoClient {
         serde_json::from_slice(&answer.assert_status(200).body).unwrap()
     }
 
-    /// The same, asked once.
+    /// The list, requested once.
     #[track_caller]
-    pub fn list_once(&self, names: Option<&[&str]>) -> Answer {
+    pub fn list_once(&self, names: Option<&[&str]>) -> GoAnswer {
         let gzip = ("Accept-Encoding", "gzip");
         let Some(names) = names else { return self.ask("GET", "/metrics", &[gzip], None) };
         let list = go_json(names);
@@ -99,19 +99,19 @@ impl GoClient {
 
     /// `HEAD /metrics/NAME`.
     #[track_caller]
-    pub fn head(&self, metric: &str) -> Answer {
+    pub fn head(&self, metric: &str) -> GoAnswer {
         self.ask("HEAD", &path(metric), &[], None)
     }
 
     /// `GET /metrics/NAME`, framed by snappy.
     #[track_caller]
-    pub fn get(&self, metric: &str) -> Answer {
+    pub fn get(&self, metric: &str) -> GoAnswer {
         self.ask("GET", &path(metric), &[("Accept-Encoding", "snappy")], None)
     }
 
     /// `POST /metrics/NAME` of a body framed by snappy, with the stat header that came with it.
     #[track_caller]
-    pub fn post(&self, metric: &str, stat: &str, framed: Vec<u8>) -> Answer {
+    pub fn post(&self, metric: &str, stat: &str, framed: Vec<u8>) -> GoAnswer {
         let headers = [
             ("Content-Encoding", "snappy"),
             ("Content-Type", "application/octet-stream"),
@@ -121,9 +121,9 @@ impl GoClient {
         self.ask("POST", &path(metric), &headers, Some(Body::Long(framed)))
     }
 
-    /// Has the daemon fetch the metric from the daemon at `source`.
+    /// Makes the daemon fetch the metric from the daemon at `source`.
     #[track_caller]
-    pub fn offload(&self, metric: &str, source: &str) -> Answer {
+    pub fn offload(&self, metric: &str, source: &str) -> GoAnswer {
         let fields = [("metric", metric), ("no_encoding", "false"), ("server", source)];
         let form = serde_urlencoded::to_string(fields).unwrap();
         let headers =
@@ -134,14 +134,14 @@ impl GoClient {
 
     /// `DELETE /metrics/NAME`.
     #[track_caller]
-    pub fn delete(&self, metric: &str) -> Answer {
+    pub fn delete(&self, metric: &str) -> GoAnswer {
         self.ask("DELETE", &path(metric), &[("Accept-Encoding", "gzip")], None)
     }
 
-    /// Any request, to be answered.
+    /// Sends any request, and returns the answer.
     ///
     /// # Panics
-    /// Where there is no answer, or none that is HTTP.
+    /// If there is no answer, or it is not HTTP.
     #[track_caller]
     pub fn ask(
         &self,
@@ -149,22 +149,22 @@ impl GoClient {
         target: &str,
         headers: &[(&str, &str)],
         body: Option<Body>,
-    ) -> Answer {
+    ) -> GoAnswer {
         self.try_ask(method, target, headers, body)
             .unwrap_or_else(|error| panic!("{method} {target} at {}: {error}", self.addr))
     }
 
-    /// The same; an error where nobody answers.
+    /// Sends any request, and returns the answer.
     ///
     /// # Errors
-    /// What the socket tells, and answers that are no HTTP.
+    /// The error of the socket; an answer that is not HTTP is an error too.
     pub fn try_ask(
         &self,
         method: &str,
         target: &str,
         headers: &[(&str, &str)],
         body: Option<Body>,
-    ) -> std::io::Result<Answer> {
+    ) -> std::io::Result<GoAnswer> {
         let mut stream = TcpStream::connect(&self.addr)?;
         stream.set_read_timeout(Some(LIMIT))?;
         let addr = &self.addr;
@@ -193,7 +193,7 @@ impl GoClient {
         let [_, status, reason] = answer.words();
         let status = status.parse().map_err(|_| std::io::ErrorKind::InvalidData)?;
         let reason = reason.to_owned();
-        Ok(Answer { status, reason, headers: answer.headers, body: answer.body })
+        Ok(GoAnswer { status, reason, headers: answer.headers, body: answer.body })
     }
 }
 
@@ -208,7 +208,7 @@ pub enum Body {
 
 fn path(metric: &str) -> String {
     let escaped = percent_encoding::utf8_percent_encode(metric, percent_encoding::NON_ALPHANUMERIC);
-    // A dot stays a dot, as Go has it.
+    // A dot stays a dot, as in Go.
     format!("/metrics/{}", escaped.to_string().replace("%2E", ".").replace("%5F", "_"))
 }
 
@@ -219,10 +219,10 @@ pub fn frame(content: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// What was in snappy's frames.
+/// The content of snappy's frames.
 ///
 /// # Errors
-/// Where they are none.
+/// If they are not snappy frames.
 pub fn unframe(framed: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut content = Vec::new();
     snap::read::FrameDecoder::new(framed).read_to_end(&mut content)?;

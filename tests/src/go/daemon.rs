@@ -1,4 +1,4 @@
-//! The Go `buckyd` over a folder: its socket, and what the test learns of it.
+//! The Go `buckyd` over a folder: its socket, and what a test can observe.
 
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,20 +13,20 @@ use super::list::List;
 use super::{routes, wire};
 use crate::{Node, TestCluster};
 
-/// A daemon of the Go tool; it ends with this.
+/// A daemon of the Go tool; it stops when this is dropped.
 ///
 /// # Panics
-/// When it is dropped, where somebody has sent it what the real one refuses.
+/// When it is dropped, if a client has sent a request that the real daemon refuses.
 #[derive(Debug)]
 pub struct GoDaemon {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<DaemonShared>,
 }
 
-/// What all its connections have.
+/// The state that all its connections share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    /// Where the files lie.
+pub(super) struct DaemonShared {
+    /// The folder with the files.
     pub(super) prefix: PathBuf,
     /// The answer to `GET /hashring`.
     pub(super) ring: String,
@@ -40,16 +40,17 @@ pub(super) struct Shared {
 }
 
 impl GoDaemon {
-    /// In the place of a node's daemon, which must not run: at its address, over its files, with the cluster's ring.
+    /// Starts in place of a node's daemon, which must not run: at its address, over its files, with the
+    /// cluster's ring.
     pub fn instead_of(cluster: &TestCluster, node: usize) -> Self {
         let node: &Node = cluster.node(node);
         Self::start(node.addr, node.host(), node.prefix(), cluster.ring())
     }
 
-    /// At any address, over any folder.
+    /// Starts at any address, over any folder.
     pub fn start(addr: SocketAddr, name: &str, prefix: PathBuf, ring: &Ring) -> Self {
         let listener = TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(DaemonShared {
             prefix,
             ring: ring_json(name, ring),
             list: Mutex::default(),
@@ -73,7 +74,8 @@ impl GoDaemon {
         daemon
     }
 
-    /// Sets its clock so many seconds ahead of the machine's; negative behind. Only its answers tell: it compares no times.
+    /// Sets its clock `ahead_seconds` ahead of the machine's; behind it if negative. Only its answers show
+    /// it: it compares no times.
     pub fn set_clock(&self, ahead_seconds: i64) {
         self.shared.ahead_seconds.store(ahead_seconds, Ordering::Release);
     }
@@ -88,12 +90,12 @@ impl GoDaemon {
         locked(&self.shared.requests).clone()
     }
 
-    /// What the daemon has refused so far, which is then forgiven.
+    /// The requests that the daemon has refused so far; they are then forgotten.
     pub fn take_refused(&self) -> Vec<String> {
         std::mem::take(&mut locked(&self.shared.refused))
     }
 
-    /// Ends it, and waits until its address is free.
+    /// Stops it, and waits until its address is free.
     pub fn stop(self) {
         drop(self);
     }
@@ -102,7 +104,8 @@ impl GoDaemon {
         self.shared.ended.store(true, Ordering::Release);
         // Wakes the thread that waits for connections.
         let _ = TcpStream::connect(self.addr);
-        // Nobody listens at its address for a try: a program that is started at that moment beside this test would keep it.
+        // Do not try to listen on its address as a check: a program started by another test would inherit the
+        // socket.
         let refused = || TcpStream::connect(self.addr).is_err();
         crate::wait::until("the Go daemon has ended", refused);
         for stream in locked(&self.shared.open).drain(..) {
@@ -124,8 +127,9 @@ impl Drop for GoDaemon {
     }
 }
 
-impl Shared {
-    /// Answers request after request. A client that goes away, or sends no HTTP, has its connection closed.
+impl DaemonShared {
+    /// Answers request after request. If a client disconnects or sends something that is not HTTP, its
+    /// connection is closed.
     fn serve(&self, stream: TcpStream) {
         let Ok(mut writer) = stream.try_clone() else { return };
         if let Ok(stream) = stream.try_clone() {

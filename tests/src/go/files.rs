@@ -1,4 +1,4 @@
-//! Names and paths, stats and deletes, as the Go daemon has them.
+//! Names and paths, stats and deletes, as in the Go daemon.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bucky_api::go::MetricStat;
 
-/// The file of a metric: every dot a slash, `.wsp` behind it, and what is no part of a path taken out.
+/// The file of a metric: each dot becomes a slash, `.wsp` is appended, and empty components are removed.
 pub(super) fn path_of(prefix: &Path, name: &str) -> PathBuf {
     let below = name.replace('.', "/") + ".wsp";
     let mut path = prefix.to_owned();
@@ -16,12 +16,12 @@ pub(super) fn path_of(prefix: &Path, name: &str) -> PathBuf {
     path
 }
 
-/// The name of the file at `below`, a path below the prefix: the first `.wsp` goes, wherever it is.
+/// The name of the file at `below`, a path below the prefix: the first `.wsp` is removed, wherever it is.
 pub(super) fn name_of(below: &Path) -> String {
     String::from_utf8_lossy(below.as_os_str().as_bytes()).replacen(".wsp", "", 1).replace('/', ".")
 }
 
-/// The names of all metrics: depth first, each folder in the order of the names of its files.
+/// The names of all metrics: depth first, each folder sorted by file name.
 pub(super) fn walk(prefix: &Path) -> Vec<String> {
     let mut names = Vec::new();
     // A prefix that is a link, or whose name begins with a dot, is not walked (D22).
@@ -50,7 +50,7 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."))
 }
 
-/// The stat header's value for what is at `path`; none where it cannot be looked at.
+/// The stat header's value for the file at `path`, or `None` if it cannot be read.
 pub(super) fn stat(name: &str, path: &Path, encoding: i64) -> Option<MetricStat> {
     let metadata = fs::metadata(path).ok()?;
     Some(MetricStat {
@@ -75,7 +75,7 @@ fn go_mode(metadata: &Metadata) -> i64 {
     (mode & 0o777) + kinds.iter().filter(|(is, _)| *is).map(|(_, bit)| bit).sum::<i64>()
 }
 
-/// Removes what is at `path`, and every folder above it that is empty then, up to the prefix.
+/// Removes the file or folder at `path`, and then each empty folder above it, up to the prefix.
 pub(super) fn remove(prefix: &Path, path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {
         fs::remove_dir(path)?;
@@ -92,7 +92,7 @@ pub(super) fn remove(prefix: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The text of an error as Go has it: what was being done, to what, and the system's words.
+/// The text of an error as in Go: the operation, the path, and the system's words.
 pub(super) fn go_error(act: &str, path: &Path, error: &io::Error) -> String {
     let words = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::NOTEMPTY) => "directory not empty".to_owned(),

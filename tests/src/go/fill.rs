@@ -1,21 +1,22 @@
-//! What a fill of the Go daemon does to a file, its losses included (D8).
+//! What a fill of the Go daemon does to a file, including its losses (D8).
 //!
-//! Archive by archive, finest first, each for what the finer ones do not reach back to. A gap of one slot is left, unless
-//! it is the newest; of a longer one the good point behind it is overwritten, too. Points are written as an update
-//! writes them, so that coarser archives are rolled up anew from what the finer one happens to hold.
+//! It works archive by archive, finest first, each for the time that the finer ones do not reach. It leaves a
+//! gap of one slot, unless it is the newest. After a longer gap it also overwrites the good point that
+//! follows. Points are written as an update writes them, so coarser archives are rolled up again from the
+//! points that the finer archive has at that time.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bucky_whisper::{ArchiveView, Image, OpenMode, Point, WhisperFile};
 
-/// How long the file's lock is waited for; the real one waits for ever.
+/// How long to wait for the file's lock; the real daemon waits forever.
 const LOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Fills the gaps of the file at `path` from `source`.
 ///
 /// # Errors
-/// Where one of them is no Whisper file.
+/// If one of them is not a Whisper file.
 pub(super) fn fill(source: &[u8], path: &Path, now: u32) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| error.to_string();
     let source = Image::parse(source).map_err(|error| text(&error))?;
@@ -37,7 +38,7 @@ pub(super) fn fill(source: &[u8], path: &Path, now: u32) -> Result<(), String> {
     file.update_many(&points, now).map_err(|error| text(&error))
 }
 
-/// What the source has for the gaps of one archive after `oldest` up to `newest`.
+/// The source's points for the gaps of one archive, after `oldest` up to `newest`.
 fn points_for(
     source: &Image<'_>,
     destination: &ArchiveView<'_>,
@@ -54,7 +55,7 @@ fn points_for(
     wanted.filter_map(|(_, slot)| value_of(source, slot, step, now)).collect()
 }
 
-/// Which slots are filled, by which of them are known.
+/// Which slots are filled, given which of them are known.
 fn wanted(known: &[bool]) -> Vec<bool> {
     let mut wanted = vec![false; known.len()];
     let mut index = 0;
@@ -62,7 +63,7 @@ fn wanted(known: &[bool]) -> Vec<bool> {
         let gap = known[index..].iter().take_while(|known| !**known).count();
         let end = index + gap;
         if gap > 1 || (gap == 1 && end == known.len()) {
-            // One more than the gap: the good point behind it.
+            // One more than the gap: the good point that follows it.
             wanted.iter_mut().take(end + 1).skip(index).for_each(|wanted| *wanted = true);
         }
         index = end + 1;
@@ -88,7 +89,8 @@ mod tests {
     const SLOTS: Layout =
         Layout { retentions: "60s:20", aggregation: Aggregation::Average, x_files_factor: 0.5 };
 
-    /// What a file whose slots are `d` where it has a value becomes from a source that has all.
+    /// Fills a file with values in the slots marked `d` from a source with all values, and returns the
+    /// result.
     fn filled(before: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let now = metrics::newest_minute();
@@ -97,7 +99,7 @@ mod tests {
             let points = (0..20).filter(|index| has(*index));
             let points: Vec<Point> =
                 points.map(|index| Point { timestamp: slot(index), value }).collect();
-            // By the one reading of the clock: a minute that ends here would leave out the oldest slot.
+            // Uses the same time for all: if the minute ended here, the oldest slot would be left out.
             metrics::write_at(folder.path(), &name.parse().unwrap(), &SLOTS, &points, now);
         };
         write("d", &|index| before.as_bytes()[index] == b'd', 1.0);
@@ -117,7 +119,7 @@ mod tests {
         (0..20).map(text).collect()
     }
 
-    /// D8, as it was seen on the real one.
+    /// D8, as it was seen on the real daemon.
     #[test]
     fn the_go_fill_leaves_single_gaps_and_overwrites_the_point_behind_a_longer_one() {
         for (before, after) in [

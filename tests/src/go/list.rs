@@ -1,23 +1,23 @@
-//! The list of metrics: made when it is asked for, and as old as it is.
+//! The list of metrics: built when it is requested, and not updated later.
 
 use std::path::Path;
 
 use super::files;
 
-/// How many calls a scan lasts, the one that begins it not counted.
+/// How many calls a scan takes, without the one that starts it.
 const SCAN_CALLS: usize = 1;
 
-/// The one list of a daemon.
+/// The only list of a daemon.
 #[derive(Debug, Default)]
 pub(super) struct List {
     ready: Option<Vec<String>>,
-    /// What a scan finds, and how many calls it still lasts.
+    /// The names that a scan finds, and how many more calls it takes.
     scan: Option<(Vec<String>, usize)>,
 }
 
 impl List {
-    /// The list as a call gets it; none while it is made. With `force` a new scan begins, and the old list goes out
-    /// (D18).
+    /// The list that a call gets, or `None` while it is being built. With `force` a new scan begins, and the
+    /// old list is returned (D18).
     pub(super) fn take(&mut self, prefix: &Path, force: bool) -> Option<Vec<String>> {
         match self.scan.take() {
             Some((names, calls)) if calls > 0 => {

@@ -1,4 +1,4 @@
-//! What the Go daemon answers.
+//! The answers of the Go daemon.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,13 +8,13 @@ use bucky_api::go::NOT_READY_BODY;
 use percent_encoding::percent_decode_str;
 
 use super::client::frame;
-use super::daemon::{Shared, locked};
+use super::daemon::{DaemonShared, locked};
 use super::wire::{Message, chunked};
 use super::{files, upload};
 
-/// From this length on answers whose length is not known are sent in chunks.
+/// An answer of unknown length is sent in chunks from this length on.
 const CHUNKED_BYTES: usize = 2048;
-/// The longest form that is taken.
+/// The longest form that is accepted.
 const FORM_LIMIT_BYTES: usize = 160 * 1024 * 1024;
 
 /// An answer.
@@ -29,7 +29,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// With these headers and this body.
+    /// A reply with these headers and this body.
     pub(super) fn new(
         status: u16,
         headers: &[(&'static str, &str)],
@@ -39,19 +39,19 @@ impl Reply {
         Self { status, headers, body: body.into(), is_chunked: false, is_refusal: false }
     }
 
-    /// A line of text, as all errors are.
+    /// A line of text, as in all errors.
     pub(super) fn text(status: u16, line: &str) -> Self {
         let headers =
             [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")];
         Self::new(status, &headers, format!("{line}\n"))
     }
 
-    /// The same for what no client may ask.
+    /// A line of text for a request that no client may make.
     pub(super) fn refusal(status: u16, line: &str) -> Self {
         Self { is_refusal: true, ..Self::text(status, line) }
     }
 
-    /// JSON; long answers go out in chunks.
+    /// A JSON reply; long ones are sent in chunks.
     pub(super) fn json(body: String) -> Self {
         let is_chunked = body.len() > CHUNKED_BYTES;
         let reply = Self::new(200, &[("Content-Type", "application/json")], body);
@@ -63,7 +63,7 @@ impl Reply {
         self
     }
 
-    /// As it goes over the wire.
+    /// The bytes of the reply on the wire.
     pub(super) fn into_bytes(self, is_head: bool, now: SystemTime) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
@@ -97,7 +97,7 @@ fn reason(status: u16) -> &'static str {
 }
 
 /// The answer to `request`.
-pub(super) fn answer(shared: &Shared, request: &Message) -> Reply {
+pub(super) fn answer(shared: &DaemonShared, request: &Message) -> Reply {
     let [method, target, _] = request.words();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
@@ -117,7 +117,7 @@ pub(super) fn answer(shared: &Shared, request: &Message) -> Reply {
             "POST" | "PUT" => upload::take(shared, name, query, request),
             _ => Reply::refusal(400, "Bad method request."),
         },
-        // Whether a daemon has our routes is asked of it; nothing else may be.
+        // Clients may ask whether a daemon has our routes, and for no other unknown path.
         None if (method, path.as_str()) == ("GET", "/v1/status") => {
             Reply::text(404, "404 page not found")
         }
@@ -139,7 +139,7 @@ fn clean(path: &str) -> String {
     format!("/{}{end}", parts.join("/"))
 }
 
-fn hashring(shared: &Shared, method: &str) -> Reply {
+fn hashring(shared: &DaemonShared, method: &str) -> Reply {
     if method == "GET" {
         Reply::json(shared.ring.clone())
     } else {
@@ -147,7 +147,7 @@ fn hashring(shared: &Shared, method: &str) -> Reply {
     }
 }
 
-fn metrics(shared: &Shared, method: &str, query: &str, request: &Message) -> Reply {
+fn metrics(shared: &DaemonShared, method: &str, query: &str, request: &Message) -> Reply {
     if !["GET", "POST"].contains(&method) {
         return Reply::refusal(400, "Bad request method.");
     }
@@ -157,7 +157,7 @@ fn metrics(shared: &Shared, method: &str, query: &str, request: &Message) -> Rep
     }
     let fields = match fields(query, body, request) {
         Ok(fields) => fields,
-        // The real one takes it for a request without parameters, and gives the whole list (D1).
+        // The real daemon treats it as a request without parameters, and returns the whole list (D1).
         Err(what) => {
             return Reply::refusal(400, &format!("not refused, but taken for none: {what}"));
         }
@@ -184,7 +184,7 @@ fn metrics(shared: &Shared, method: &str, query: &str, request: &Message) -> Rep
     Reply::json(go_json(&names))
 }
 
-/// The parameters: those of the body before those of the query, the first of each counts.
+/// The parameters: those of the body come before those of the query, and the first value of each is used.
 pub(super) fn fields(
     query: &str,
     body: &[u8],
@@ -217,13 +217,13 @@ fn pairs_of(form: &[u8]) -> Result<Vec<(String, String)>, String> {
     serde_urlencoded::from_str(text).map_err(|error| error.to_string())
 }
 
-/// An array as Go writes it.
+/// An array in Go's JSON.
 pub(super) fn go_json(names: &[impl serde::Serialize]) -> String {
     let text = serde_json::to_string(names).unwrap();
     text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
-fn head(shared: &Shared, name: &str) -> Reply {
+fn head(shared: &DaemonShared, name: &str) -> Reply {
     let path = files::path_of(&shared.prefix, name);
     match files::stat(name, &path, 0) {
         Some(stat) => Reply::new(200, &[], "").header("X-Metric-Stat", stat.to_header()),
@@ -231,7 +231,7 @@ fn head(shared: &Shared, name: &str) -> Reply {
     }
 }
 
-fn get(shared: &Shared, name: &str, request: &Message) -> Reply {
+fn get(shared: &DaemonShared, name: &str, request: &Message) -> Reply {
     assert!(request.header("range").is_none(), "this daemon knows no ranges");
     let path = files::path_of(&shared.prefix, name);
     let is_snappy = request.header("accept-encoding") == Some("snappy");
@@ -250,7 +250,7 @@ fn get(shared: &Shared, name: &str, request: &Message) -> Reply {
     if is_snappy {
         reply = reply.header("Content-Encoding", "snappy");
     }
-    // What kind it is is guessed: whisper's beginning is no text.
+    // The content type is guessed: the beginning of a Whisper file is not text.
     let is_text = content.iter().take(512).all(|byte| *byte >= 0x20 || b"\t\n\r".contains(byte));
     let kind = if is_text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
     let mut reply = reply
@@ -262,7 +262,7 @@ fn get(shared: &Shared, name: &str, request: &Message) -> Reply {
     reply
 }
 
-fn delete(shared: &Shared, name: &str) -> Reply {
+fn delete(shared: &DaemonShared, name: &str) -> Reply {
     let path = files::path_of(&shared.prefix, name);
     match files::remove(&shared.prefix, &path) {
         Ok(()) => Reply::new(200, &[], ""),

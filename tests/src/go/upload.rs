@@ -1,4 +1,4 @@
-//! POST (fill) and PUT (replace), also of what the daemon fetches itself.
+//! POST (fill) and PUT (replace), including files that the daemon fetches itself.
 
 use std::fs;
 use std::path::Path;
@@ -6,26 +6,26 @@ use std::path::Path;
 use bucky_api::go::{MetricStat, OCTET_STREAM, SMALLEST_REFUSED_BYTES};
 
 use super::client::{GoClient, unframe};
-use super::daemon::Shared;
+use super::daemon::DaemonShared;
 use super::routes::{Reply, fields};
 use super::wire::Message;
 use super::{files, fill};
 use crate::metrics::now;
 
-/// What was sent, or fetched.
+/// A file that was sent or fetched.
 struct Upload {
     stat: MetricStat,
     body: Vec<u8>,
     is_snappy: bool,
-    /// How long the fetch took, in nanoseconds; 0 where there was none.
+    /// How long the fetch took, in nanoseconds; 0 if the file was sent.
     download: u32,
 }
 
-/// Takes a metric in.
-pub(super) fn take(shared: &Shared, name: &str, query: &str, request: &Message) -> Reply {
+/// Stores a metric.
+pub(super) fn take(shared: &DaemonShared, name: &str, query: &str, request: &Message) -> Reply {
     let path = files::path_of(&shared.prefix, name);
     if request.start.starts_with("PUT ") {
-        // Before anything is looked at (D3).
+        // The old file is removed before any check (D3).
         let _ = files::remove(&shared.prefix, &path);
     }
     let upload = if query.split('&').any(|pair| pair == "fetch_offload=true") {
@@ -49,7 +49,7 @@ fn sent(request: &Message) -> Result<Upload, Reply> {
     Ok(Upload { stat, body: request.body.clone(), is_snappy, download: 0 })
 }
 
-/// Asks the source as the real one does. What goes wrong there is no fault of the request.
+/// Fetches from the source as the real daemon does. An error of the source is not a fault of the request.
 fn fetched(query: &str, request: &Message) -> Result<Upload, Reply> {
     let fields =
         fields(query, &request.body, request).map_err(|what| Reply::refusal(400, &what))?;
@@ -85,7 +85,7 @@ fn fetched(query: &str, request: &Message) -> Result<Upload, Reply> {
     Ok(Upload { stat, body: answer.body, is_snappy, download: 1 })
 }
 
-/// Puts it in place, or fills what is there. Nothing looks whether it is a Whisper file.
+/// Writes the file, or fills an existing one. There is no check that it is a Whisper file.
 fn store(path: &Path, upload: Upload) -> Result<String, Reply> {
     let Upload { stat, body, is_snappy, download } = upload;
     let is_fetched = download > 0;

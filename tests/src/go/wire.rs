@@ -1,20 +1,20 @@
-//! HTTP/1.1 as it travels: heads, bodies, chunks.
+//! HTTP/1.1 on the wire: heads, bodies, chunks.
 
 use std::io::{self, BufRead, Read};
 
-/// A request or an answer as it came.
+/// A request or an answer as it was received.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     /// The first line, without its end.
     pub(super) start: String,
-    /// In the order in which they came.
+    /// The headers, in the order in which they were received.
     pub(super) headers: Vec<(String, String)>,
-    /// Without the frames of its chunks.
+    /// The body, without chunk framing.
     pub(super) body: Vec<u8>,
 }
 
 impl Message {
-    /// The value of a header, in whatever letters its name was written.
+    /// The value of a header; its name is compared without letter case.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
@@ -27,7 +27,8 @@ impl Message {
     }
 }
 
-/// Reads one message; none where the other side has closed. An answer to HEAD has no body, whatever its head says.
+/// Reads one message, or `None` if the other side has closed. An answer to HEAD has no body, even if its head
+/// announces one.
 pub(super) fn read(stream: &mut impl BufRead, is_to_head: bool) -> io::Result<Option<Message>> {
     let Some(start) = line(stream)? else { return Ok(None) };
     let mut headers = Vec::new();
@@ -90,7 +91,7 @@ fn bad(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP: {what:?}"))
 }
 
-/// `body` in chunks, as one of them.
+/// `body` as a single chunk.
 pub(super) fn chunked(body: &[u8]) -> Vec<u8> {
     let mut framed = Vec::with_capacity(body.len() + 32);
     if !body.is_empty() {

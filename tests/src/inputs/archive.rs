@@ -1,4 +1,4 @@
-//! An archive stream as it comes from the network, in pieces of any size.
+//! An archive stream as received from the network, in pieces of any size.
 //!
 //! Bytes: the size of a piece (1), the stream.
 
@@ -7,14 +7,14 @@ use std::io::Read;
 use bucky_api::archive::{ArchiveWriter, Limits, Member, ReadArchiveError, read_archive};
 use bucky_api::{ArchiveReport, chain};
 
-/// Small, so that the limits themselves are met.
+/// Small, so that the tests reach the limits.
 const LIMITS: Limits = Limits { member_bytes: 64 * 1024, members: 32 };
 
 pub(super) fn check(mut bytes: &[u8]) {
     let piece_bytes = usize::from(super::first(&mut bytes)).max(1);
     let (members, result) = read(bytes);
     let (same_members, same_result) = read(InPieces { bytes, piece_bytes });
-    assert_eq!(told(&members), told(&same_members), "in pieces, other members come");
+    assert_eq!(summary(&members), summary(&same_members), "in pieces, other members come");
     assert_eq!(ending(&result), ending(&same_result), "in pieces, it ends otherwise");
     assert!(members.len() as u64 <= LIMITS.members);
     members.iter().for_each(assert_stays_below_the_prefix);
@@ -31,7 +31,7 @@ pub(super) fn read(stream: impl Read) -> (Vec<Member>, Result<ArchiveReport, Rea
     (members, result)
 }
 
-/// A member has a name that is a plain path, no more bytes than it may, and ordinary permissions.
+/// Checks that a member has a plain path as its name, no more bytes than allowed, and ordinary permissions.
 pub(super) fn assert_stays_below_the_prefix(member: &Member) {
     let path = member.metric.relative_path();
     assert!(
@@ -44,7 +44,7 @@ pub(super) fn assert_stays_below_the_prefix(member: &Member) {
     assert_eq!(member.meta.mode & !0o777, 0, "{path:?} has the mode {:o}", member.meta.mode);
 }
 
-/// What was read, written anew, reads the same.
+/// Checks that the members are the same after they are written and read again.
 fn assert_written_alike(members: &[Member], report: &ArchiveReport) {
     let mut writer = ArchiveWriter::new(Vec::new());
     for member in members {
@@ -59,12 +59,15 @@ fn assert_written_alike(members: &[Member], report: &ArchiveReport) {
     }
 }
 
-fn told(members: &[Member]) -> Vec<(&str, String, bool)> {
-    let told = |member: &Member| (member.digest.to_string(), member.is_intact());
-    members.iter().map(|member| (member.metric.as_str(), told(member).0, told(member).1)).collect()
+fn summary(members: &[Member]) -> Vec<(&str, String, bool)> {
+    let summary = |member: &Member| (member.digest.to_string(), member.is_intact());
+    members
+        .iter()
+        .map(|member| (member.metric.as_str(), summary(member).0, summary(member).1))
+        .collect()
 }
 
-/// How a reading ended, without what depends on where the pieces were cut.
+/// How a reading ended, without details that depend on the pieces.
 fn ending(result: &Result<ArchiveReport, ReadArchiveError>) -> String {
     match result {
         Ok(report) => format!("{report:?}"),
@@ -72,7 +75,7 @@ fn ending(result: &Result<ArchiveReport, ReadArchiveError>) -> String {
     }
 }
 
-/// A stream that never gives more than some bytes at once.
+/// A stream that never returns more than `piece_bytes` at once.
 struct InPieces<'a> {
     bytes: &'a [u8],
     piece_bytes: usize,

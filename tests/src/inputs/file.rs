@@ -1,6 +1,7 @@
-//! Two Whisper files, one to be filled from the other.
+//! Two Whisper files, one of which is filled from the other.
 //!
-//! Bytes: the time (4), what aggregation 6 means (1), the length of the first file (2), the first file, the second.
+//! Bytes: the time (4), the meaning of aggregation 6 (1), the length of the first file (2), the first file,
+//! the second.
 
 use bucky_whisper::{AggregationSix, Clocks, FillOptions, Header, Image, diff, fill};
 
@@ -13,7 +14,7 @@ pub(super) fn check(mut bytes: &[u8]) {
     let len_bytes =
         usize::from(super::first(&mut bytes)) << 8 | usize::from(super::first(&mut bytes));
     let (source, destination) = (super::take(&mut bytes, len_bytes), bytes);
-    let (source, destination) = (look_at(source, now), look_at(destination, now));
+    let (source, destination) = (checked_image(source, now), checked_image(destination, now));
     let (Some(source), Some(destination)) = (source, destination) else { return };
 
     let options = FillOptions { clocks: Clocks::at(now), aggregation_six };
@@ -28,12 +29,13 @@ pub(super) fn check(mut bytes: &[u8]) {
     let _ = diff(&source, &filled, now);
 }
 
-/// Parses a file and looks at all that it holds.
-fn look_at(bytes: &[u8], now: u32) -> Option<Image<'_>> {
+/// Parses a file and checks its content.
+fn checked_image(bytes: &[u8], now: u32) -> Option<Image<'_>> {
     let image = Image::parse(bytes).ok()?;
     let header = image.header();
     assert!(header.file_size_bytes() <= bytes.len() as u64, "archives lie behind the file's end");
-    // The share may be a zero with a sign, which is written back as it is: bytes, not numbers, are compared.
+    // The share may be a signed zero, which must be written back unchanged: so bytes are compared, not
+    // numbers.
     assert_eq!(header.encode(), bytes[..header.encode().len()], "the header is written otherwise");
     assert!(Header::parse(&bytes[..header.encode().len()], bytes.len() as u64).is_ok());
     for archive in image.archives() {
@@ -50,7 +52,7 @@ fn look_at(bytes: &[u8], now: u32) -> Option<Image<'_>> {
     Some(image)
 }
 
-/// No valid slot is lost, and those of the finest archive keep their values (R1).
+/// Checks that no valid slot is lost, and that those of the finest archive keep their values (R1).
 fn assert_points_stay(before: &Image<'_>, after: &Image<'_>, now: u32) {
     let finest = before.header().finest_first().first().copied();
     for (number, archive) in before.archives().enumerate() {

@@ -1,4 +1,4 @@
-//! The journal of a rebalance as a crash, or an editor, has left it.
+//! The journal of a rebalance as a crash or an editor has left it.
 
 pub(super) fn check(bytes: &[u8]) {
     let Ok(whole_bytes) = bucky::journal_whole_bytes(bytes, "r1") else { return };

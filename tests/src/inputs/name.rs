@@ -1,4 +1,4 @@
-//! Names of metrics and paths of files: neither leads anywhere but to the other.
+//! Names of metrics and paths of files: each maps only to the other.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ pub(super) fn check(bytes: &[u8]) {
     }
     let path = Path::new(OsStr::from_bytes(bytes));
     if let Ok(metric) = MetricName::from_relative_path(path) {
-        // A path may be written with more slashes than it has parts.
+        // A path may have more slashes than components.
         assert_eq!(metric.relative_path(), path, "{metric} means another file");
         assert_is_one_file(&metric);
     }

@@ -1,12 +1,13 @@
-//! A tar whose headers have the right checksums, so that what they say is looked at.
+//! A tar whose headers have valid checksums, so that their fields are examined.
 //!
-//! Bytes, for each member: the kind (1), how the size is written (1), the size that is announced (4), the length of the
-//! name (1), the name, the length of the content (1), the content. A last kind of 255 ends it with a true report.
+//! Bytes, for each member: the kind (1), the notation of the size (1), the announced size (4), the length of
+//! the name (1), the name, the length of the content (1), the content. A last kind of 255 ends it with a
+//! correct report.
 
 use super::archive::{assert_stays_below_the_prefix, read};
 
 const BLOCK: usize = 512;
-/// Every kind of member that a tar can have, and some that it cannot.
+/// Every kind of member that a tar can have, and some invalid ones.
 const KINDS: &[u8] = b"0\x0001234567xgLKSVD~";
 
 pub(super) fn check(mut bytes: &[u8]) {
@@ -35,11 +36,11 @@ pub(super) fn check(mut bytes: &[u8]) {
     members.iter().for_each(assert_stays_below_the_prefix);
 }
 
-/// How the length of a member is written.
+/// The notation of a member's length.
 enum Size {
-    /// As all tars have it.
+    /// Octal, as in all tars.
     Octal(u64),
-    /// As GNU tar writes lengths of 8 GiB and more.
+    /// Binary, as GNU tar writes lengths of 8 GiB and more.
     Binary(u64),
     /// Bytes that need not be a number.
     Raw(u32),

@@ -1,4 +1,4 @@
-//! JSON and headers of the wire: requests to a daemon, and the answers of one that lies.
+//! JSON and headers of the wire: requests to a daemon, and the answers of an untrustworthy one.
 //!
 //! Bytes: the kind (1), the text.
 
@@ -11,7 +11,7 @@ use bucky_api::{
 use bucky_ring::{Node, Ring, RingDocument};
 use serde_json::Value;
 
-/// Rings of more nodes take too long to be built again and again.
+/// Rings of more nodes take too long to build repeatedly.
 const NODES_MOST: usize = 4;
 
 type Kind = fn(&[u8]);
@@ -42,7 +42,7 @@ pub(super) fn check(mut bytes: &[u8]) {
     KINDS[usize::from(super::first(&mut bytes)) % KINDS.len()](bytes);
 }
 
-/// What can be read is written, and read again, as the same.
+/// Checks that a value that can be read is the same after it is written and read again.
 fn json<T: serde::Serialize + serde::de::DeserializeOwned>(text: &[u8]) {
     let Ok(value) = serde_json::from_slice::<T>(text) else { return };
     let written = serde_json::to_vec(&value).unwrap();

@@ -1,4 +1,4 @@
-//! `bucky lookup`, `sieve`, `path` and `stale` beside carbonate's own programs.
+//! `bucky lookup`, `sieve`, `path` and `stale` compared with carbonate's own programs.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{PROGRAMS, cluster};
 
-/// Standard output and exit code of a program that was given `input`.
+/// The standard output and the exit code of a program that got `input`.
 #[derive(Debug, PartialEq)]
 struct Ran {
     stdout: String,
@@ -25,7 +25,7 @@ fn run(mut command: Command, input: &str) -> Ran {
     let input = input.to_owned();
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
-    // A program that refuses its arguments reads nothing.
+    // A program that refuses its arguments does not read its input.
     let _ = writer.join().unwrap();
     Ran { stdout: String::from_utf8(output.stdout).unwrap(), code: output.status.code() }
 }
@@ -36,14 +36,14 @@ fn bucky(args: &[&str], input: &str) -> Ran {
     run(command, input)
 }
 
-/// A carbonate program, with this configuration.
+/// Runs a carbonate program with this configuration.
 fn carbonate(program: &str, config: &Path, args: &[&str], input: &str) -> Ran {
     let mut command = Command::new(peer::program(program));
     command.args(["-c", config.to_str().unwrap()]).args(args);
     run(command, input)
 }
 
-/// One ring, as carbonate and as we read it.
+/// The same ring for carbonate and for us.
 struct Rings {
     folder: TempDir,
     carbonate: PathBuf,
@@ -90,7 +90,7 @@ fn hosts_with_instances() -> Rings {
     rings(&nodes, "carbon", 2)
 }
 
-/// Some names, a line each.
+/// Some names, one a line.
 fn names(count: usize) -> String {
     (0..count).map(|number| format!("{}\n", metrics::name(number))).collect()
 }
@@ -108,9 +108,9 @@ fn lookup_prints_what_carbon_lookup_prints() {
     }
 }
 
-/// As with the other lists: a line that is no name is told, and the rest is looked up.
+/// As with other lists: an invalid line is reported, and the other lines are looked up.
 #[test]
-fn lookup_goes_on_behind_a_line_that_is_no_text() {
+fn lookup_continues_after_a_line_that_is_no_text() {
     let rings = hosts_with_instances();
     let file = rings.folder.path().join("names");
     std::fs::write(&file, b"app.a\n\xff\napp.b\n").unwrap();
@@ -140,7 +140,8 @@ fn sieve_prints_what_carbon_sieve_prints() {
     }
 }
 
-/// To carbonate nothing belongs to a node that is mistyped: inverted into a list of what to remove, that is everything.
+/// To carbonate nothing belongs to a mistyped node. Inverted into a list of metrics to remove, that is every
+/// metric.
 #[test]
 fn sieve_takes_no_node_that_is_not_in_the_ring() {
     let rings = hosts_with_instances();
@@ -158,7 +159,7 @@ fn sieve_takes_no_node_that_is_not_in_the_ring() {
     );
 }
 
-/// Without a ring in a file the daemon is asked, and is the node itself.
+/// Without a ring file, the daemon is asked, and it is the node itself.
 #[test]
 fn sieve_and_lookup_take_ring_and_node_from_a_daemon() {
     let cluster = cluster(2).start();
@@ -243,9 +244,9 @@ fn stale_prints_what_carbon_stale_prints() {
     assert!(lines > 10, "{lines} lines are no test");
 }
 
-/// Carbonate ends with a trace at the first file that is not there.
+/// carbonate ends with a stack trace at the first missing file.
 #[test]
-fn stale_tells_files_that_are_missing_and_goes_on() {
+fn stale_reports_missing_files_and_continues() {
     let folder = tempfile::tempdir().unwrap();
     let points = minutes(now(), [1.0]);
     metrics::write(folder.path(), &"there".parse().unwrap(), &MINUTES, &points);
@@ -258,10 +259,10 @@ fn stale_tells_files_that_are_missing_and_goes_on() {
     }
     let ran = bucky(&["stale", "-w", "-d", prefix, "bad", "there"], "");
     assert_eq!(ran, Ran { stdout: String::new(), code: Some(1) }, "neither stale nor not");
-    // A time before all that a file keeps ends carbonate as well.
+    // A time before a file's retention ends carbonate too.
     let ran = bucky(&["stale", "-o", "100", "-d", prefix, "there"], "");
     assert_eq!(ran, Ran { stdout: "there\n".into(), code: Some(0) });
-    // A link is as old as the file behind it, and a folder is none.
+    // A link is as old as the file that it points to, and a folder is left out.
     std::os::unix::fs::symlink(folder.path().join("there.wsp"), folder.path().join("link.wsp"))
         .unwrap();
     let hour_ago = rustix::fs::Timespec { tv_sec: i64::from(now()) - 7200, tv_nsec: 0 };
@@ -271,7 +272,7 @@ fn stale_tells_files_that_are_missing_and_goes_on() {
     std::fs::create_dir(folder.path().join("folder.wsp")).unwrap();
     let ran = bucky(&["stale", "-l", "1", "-d", prefix, "link", "folder"], "");
     assert_eq!(ran, Ran { stdout: String::new(), code: Some(1) });
-    // What carbon-list prints, from the files themselves.
+    // The output of carbon-list, computed from the files.
     let listed = bucky(&["path", "-r", "-d", prefix], &format!("{prefix}/there.wsp\n"));
     assert_eq!(listed.stdout, "there\n");
 }

@@ -1,4 +1,4 @@
-//! What all commands have in common: where the cluster is, help, mistakes, and exit codes.
+//! What all commands have in common: finding the cluster, help, usage errors, and exit codes.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use bucky_tests::{Finished, Gate, Running, TestCluster};
 
 use crate::{PROGRAMS, cluster};
 
-/// `bucky` with these arguments, and `BUCKYHOST` where there is a host.
+/// Runs `bucky` with these arguments, and with `BUCKYHOST` if a host is given.
 fn bucky(host: Option<&str>, args: &[&str]) -> Finished {
     let mut bucky = Command::new(PROGRAMS.bucky);
     bucky.args(args).env_remove("BUCKYHOST");
@@ -22,7 +22,7 @@ fn one_node() -> TestCluster {
     cluster
 }
 
-/// D49: the Go tool's help calls the port optional, and it does not work without.
+/// D49: the Go tool's help calls the port optional, but it does not work without.
 #[test]
 fn the_host_comes_from_h_or_buckyhost_and_needs_no_port() {
     let mut cluster = one_node();
@@ -34,30 +34,36 @@ fn the_host_comes_from_h_or_buckyhost_and_needs_no_port() {
     }
     bucky(None, &["list", &format!("-h={addr}")]).assert_code(0).assert_stdout("app.a\n");
     bucky(Some(&addr), &["list"]).assert_code(0).assert_stdout("app.a\n");
-    // What is given counts before what is set.
+    // The flag takes precedence over the variable.
     bucky(Some("127.0.0.1:9"), &["list", "-h", &addr]).assert_code(0).assert_stdout("app.a\n");
-    // The port that nobody names.
+    // The default port.
     let named = format!("{host}:4242").parse().unwrap();
     let _gate = Gate::open(named, addr.parse().unwrap());
     bucky(None, &["list", "-h", &host]).assert_code(0).assert_stdout("app.a\n");
     bucky(Some(&host), &["list"]).assert_code(0).assert_stdout("app.a\n");
-    // The last of several.
+    // The last of several values is used.
     bucky(None, &["list", "-h", "127.0.0.1:9", "-host", &addr]).assert_code(0);
-    // D36: mistakes of which the Go tool makes panics.
+    // D36: mistakes that make the Go tool panic.
     for host in ["a:b", "a:0", "a:65536", "[::1", "a b"] {
-        bucky(None, &["list", "-h", host]).assert_code(2).assert_stdout("").assert_tells("host");
-        bucky(Some(host), &["list"]).assert_code(2).assert_stdout("").assert_tells("BUCKYHOST");
+        bucky(None, &["list", "-h", host])
+            .assert_code(2)
+            .assert_stdout("")
+            .assert_stderr_has("host");
+        bucky(Some(host), &["list"])
+            .assert_code(2)
+            .assert_stdout("")
+            .assert_stderr_has("BUCKYHOST");
     }
 }
 
-/// The Go tool's `-t 0` waits for ever (D37).
+/// The Go tool's `-t 0` waits forever (D37).
 #[test]
 fn a_node_that_cannot_be_reached_is_exit_3() {
     let cluster = one_node();
     let addr = cluster.node(0).addr();
     for command in [&["list"][..], &["servers"], &["stat", "a"], &["delete", "-noconfirm", "a"]] {
         let run = bucky(None, &[command, &["-h", &addr, "-t", "5"]].concat()).assert_code(3);
-        run.assert_stdout("").assert_tells(&format!("cannot get the ring from {addr}"));
+        run.assert_stdout("").assert_stderr_has(&format!("cannot get the ring from {addr}"));
     }
 }
 
@@ -77,30 +83,30 @@ fn mistakes_are_exit_2_with_a_word_on_standard_error_only() {
         (&["stat", "-w", "-1", "a"], "--workers"),
         (&["-v", "list"], "before the command"),
     ] {
-        bucky(None, args).assert_code(2).assert_stdout("").assert_tells(said);
+        bucky(None, args).assert_code(2).assert_stdout("").assert_stderr_has(said);
     }
 }
 
 #[test]
 fn help_and_the_version_are_exit_0() {
     for args in [&["help"][..], &["--help"], &["-help"], &["-h"]] {
-        let run = bucky(None, args).assert_code(0).assert_tells("Usage: ");
-        run.assert_says("list [OPTIONS] [METRIC]...\n\tList metrics\n")
-            .assert_says("delete [OPTIONS] ");
+        let run = bucky(None, args).assert_code(0).assert_stderr_has("Usage: ");
+        run.assert_stdout_has("list [OPTIONS] [METRIC]...\n\tList metrics\n")
+            .assert_stdout_has("delete [OPTIONS] ");
     }
     let title = concat!("bucky list, version ", env!("CARGO_PKG_VERSION"), "\n");
     for args in [&["help", "list"][..], &["list", "-help"], &["list", "--help"]] {
-        bucky(None, args).assert_code(0).assert_says(title).assert_says("-location");
+        bucky(None, args).assert_code(0).assert_stdout_has(title).assert_stdout_has("-location");
     }
     let run = bucky(None, &["help", "nosuch"]).assert_code(2);
-    run.assert_stdout("Unknown sub-command.\n").assert_tells("nosuch");
+    run.assert_stdout("Unknown sub-command.\n").assert_stderr_has("nosuch");
     for args in [&["version"][..], &["--version"], &["-version"]] {
         let version = concat!("bucky ", env!("CARGO_PKG_VERSION"), "\n");
         bucky(None, args).assert_code(0).assert_stdout(version);
     }
 }
 
-/// Each takes what all take.
+/// Each command accepts the flags that all accept.
 #[test]
 fn the_common_flags_are_taken_by_every_command_that_asks_a_cluster() {
     let mut cluster = one_node();
@@ -120,7 +126,7 @@ fn the_common_flags_are_taken_by_every_command_that_asks_a_cluster() {
     ] {
         let run = bucky(None, &[command, &common].concat());
         assert!(!matches!(run.code, Some(2) | None), "{run}");
-        let run = run.assert_tells("the ring of ");
+        let run = run.assert_stderr_has("the ring of ");
         if command[0] != "rebalance" {
             run.assert_code(0);
         }

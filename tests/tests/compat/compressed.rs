@@ -1,5 +1,6 @@
-//! Metrics in go-carbon's compressed format: recognised, listed, served, moved whole; refused in clear words where points
-//! would have to be brought together; a danger to nobody (D11).
+//! Metrics in go-carbon's compressed format are recognised, listed, served and moved as a whole. If their
+//! points would have to be merged, they are refused with a clear message. They endanger no other metric
+//! (D11).
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{TestCluster, wait};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cluster;
 
-/// A compressed file of some length. What is behind its first bytes only go-carbon knows.
+/// A compressed file of some length. Only go-carbon understands the bytes after its magic.
 fn compressed(seed: u8) -> Vec<u8> {
     let mut content = b"whisper_compressed".to_vec();
     content.extend((0..5000_u32).map(|at| seed.wrapping_mul(31).wrapping_add((at % 251) as u8)));
@@ -19,13 +20,13 @@ fn content(cluster: &TestCluster, node: usize, metric: &str) -> Vec<u8> {
 }
 
 #[test]
-fn compressed_metrics_are_listed_and_served_and_moved_whole() {
+fn compressed_metrics_are_listed_and_served_and_moved_completely() {
     let mut cluster = cluster(2).lay();
     let names = cluster.names_owned_by(1, "packed", 5);
     for (seed, name) in (0..).zip(&names) {
         cluster.node(0).put(name, &compressed(seed));
     }
-    // The owner of one has the very same file.
+    // The owner of one has the same file already.
     cluster.node(1).put(&names[0], &compressed(0));
     let plain = cluster.name_owned_by(1, "plain");
     cluster.node(0).write(&plain, &MINUTES, &minutes(now(), [1.0]));
@@ -39,13 +40,13 @@ fn compressed_metrics_are_listed_and_served_and_moved_whole() {
     assert_eq!(misplaced["metrics"], 6);
 
     cluster.bucky(&["rebalance"]).assert_code(0);
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     for (seed, name) in (0..).zip(&names) {
         assert!(!cluster.node(0).has(name), "{name}");
         assert_eq!(content(&cluster, 1, name), compressed(seed), "{name}");
     }
     assert!(cluster.node(1).has(&plain));
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }
 
 #[test]
@@ -83,14 +84,15 @@ fn where_the_owner_has_other_content_a_compressed_metric_is_refused_and_both_fil
         );
         assert_eq!(&(content(&cluster, 0, name), content(&cluster, 1, name)), marks);
     }
-    // The rest goes on.
-    cluster.wait_until_buried();
+    // The other metrics are moved.
+    cluster.wait_until_no_tombstones();
     assert!(cluster.node(1).has(&names[3]) && !cluster.node(0).has(&names[3]));
     run = cluster.bucky(&["verify"]).assert_code(1);
     assert!(run.stdout.contains("compressed"), "{run}");
 }
 
-/// An owner whose go-carbon has made the file anew has lost what was moved there, and nothing in the file shows it.
+/// If an owner's go-carbon has created the file again, it has lost the points that were moved there, and the
+/// file does not show it.
 #[test]
 fn d11_a_compressed_tombstone_waits_until_its_owner_has_that_very_content() {
     let mut cluster = cluster(2).gate(1).lay();
@@ -99,7 +101,7 @@ fn d11_a_compressed_tombstone_waits_until_its_owner_has_that_very_content() {
         cluster.node(0).put(name, &compressed(1));
     }
     cluster.start();
-    // The owner is not asked before its files are other ones.
+    // The owner is not asked until its files have changed.
     cluster.node(1).gate().hold("POST /v1/confirm");
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.node(1).gate().wait_until_held();
@@ -117,15 +119,15 @@ fn d11_a_compressed_tombstone_waits_until_its_owner_has_that_very_content() {
     assert!(status["held"][0]["reason"].as_str().unwrap().contains("compressed"), "{status}");
     assert_eq!(content(&cluster, 1, &names[0]), compressed(2), "the owner's file is not touched");
     assert_eq!(content(&cluster, 1, &names[2]), compressed(1), "what was gone is healed again");
-    cluster.bucky(&["servers"]).assert_tells("compressed");
+    cluster.bucky(&["servers"]).assert_stderr_has("compressed");
 
-    // A person has found the owner's file to be of no use. A daemon that has just been started does not wait.
+    // An operator has removed the owner's unusable file. A daemon that has just started does not wait.
     for name in &names[..2] {
         std::fs::remove_file(owner.path(name)).unwrap();
     }
     assert!(cluster.node_mut(0).stop().success());
     cluster.start();
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert!(names.iter().all(|name| content(&cluster, 1, name) == compressed(1)));
 }
 
@@ -141,7 +143,7 @@ fn d11_compressed_files_kill_no_daemon_and_no_command() {
     cluster.node(1).put("b.both", &compressed(2));
     cluster.start();
 
-    // Owners that have none get it; those that differ are left alone and named.
+    // Owners without a copy get it; owners with another copy are left alone and named.
     cluster.bucky(&["heal"]).assert_code(0);
     assert_eq!(content(&cluster, 1, "a.ff"), damaged);
     assert_eq!(content(&cluster, 1, "a.short"), b"whisper_compressed");
@@ -154,14 +156,18 @@ fn d11_compressed_files_kill_no_daemon_and_no_command() {
     let path = path.to_str().unwrap();
     let other = cluster.path("other.wsp");
     let said = "is in go-carbon's compressed format";
-    cluster.bucky_alone(&["info", path]).assert_code(1).assert_tells(path).assert_tells(said);
+    cluster
+        .bucky_alone(&["info", path])
+        .assert_code(1)
+        .assert_stderr_has(path)
+        .assert_stderr_has(said);
     cluster.bucky_alone(&["fill", path, other.to_str().unwrap()]).assert_code(0);
     assert_eq!(std::fs::read(&other).unwrap(), damaged);
     let both = cluster.node(0).path("b.both");
     let both = both.to_str().unwrap();
-    cluster.bucky_alone(&["fill", both, path]).assert_code(1).assert_tells(said);
+    cluster.bucky_alone(&["fill", both, path]).assert_code(1).assert_stderr_has(said);
 
-    // Only the same content confirms what cannot be looked into.
+    // Only equal content confirms a file that cannot be parsed.
     let map = json!([{ "seconds_per_point": 60, "points": 1440, "first": 60, "slots": "AQ" }]);
     for metric in ["a.ff", "a.short", "b.both"] {
         let there = std::fs::read(cluster.node(0).path(metric)).unwrap();

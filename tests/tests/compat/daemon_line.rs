@@ -1,4 +1,4 @@
-//! `buckyd`'s command line: what it says, and how it ends. How flags are read is held beside the code that reads them.
+//! `buckyd`'s command line: messages and exit codes. The code that parses flags has tests beside it.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -21,7 +21,7 @@ fn buckyd(args: &[&str]) -> Running {
 }
 
 #[test]
-fn a_line_that_cannot_be_ends_with_the_go_daemons_exit_code_and_says_why() {
+fn a_bad_command_line_ends_with_the_go_daemons_exit_code_and_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let prefix = folder.path().to_str().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -32,7 +32,7 @@ fn a_line_that_cannot_be_ends_with_the_go_daemons_exit_code_and_says_why() {
         (&["-p"], 2, "--prefix"),
         (&["-replicas", "abc", "a"], 2, "parse error"),
         (&["-replicas", "99999999999999999999", "a"], 2, "value out of range"),
-        // Ours: a ring without copies is none.
+        // Ours: a ring without copies is refused.
         (&["-replicas", "0", "a"], 2, "value out of range: 1 to 64"),
         (&["-sparse=maybe", "a"], 2, "invalid boolean value \"maybe\" for -sparse"),
         (&["-hash", "md5", "a"], 1, "-hash"),
@@ -45,8 +45,10 @@ fn a_line_that_cannot_be_ends_with_the_go_daemons_exit_code_and_says_why() {
         (&["-b", &taken, "-p", prefix, "a"], 1, "in use"),
         (&["-b", "no-such-host.invalid:4242", "-p", prefix, "a"], 1, "no-such-host.invalid:4242"),
     ] {
-        let finished = buckyd(args).finish().assert_code(code).assert_stdout("").assert_tells(said);
-        // A line that could not be read is told where the flags are; a disk or an address is not its fault.
+        let finished =
+            buckyd(args).finish().assert_code(code).assert_stdout("").assert_stderr_has(said);
+        // For a line that cannot be parsed, the message says where the flags are described; not for disk or
+        // address errors.
         let is_line = !said.contains("in use") && !said.contains("no-such-host");
         assert_eq!(finished.stderr.contains("--help"), is_line, "{finished}");
     }
@@ -79,7 +81,8 @@ fn help_names_every_flag_of_the_go_daemon_on_stdout() {
     }
 }
 
-/// What runs is finished; the Go daemon cuts it off (D14), and so does SIGUSR1 with a program that does not ignore it.
+/// The daemon finishes its current requests. The Go daemon cuts them off (D14), and so does SIGUSR1 if it is
+/// not ignored.
 #[test]
 fn d14_sigterm_sigint_and_sighup_stop_in_order_and_sigusr1_is_ignored() {
     let mut cluster = cluster(1).lay();
@@ -97,12 +100,12 @@ fn d14_sigterm_sigint_and_sighup_stop_in_order_and_sigusr1_is_ignored() {
     }
 }
 
-/// `-b :PORT` and `-b NAME:PORT`; what has no effect here is said in one line each.
+/// `-b :PORT` and `-b NAME:PORT`; flags that have no effect here are reported in one line each.
 #[test]
-fn the_address_may_be_a_port_or_a_name_and_what_has_no_effect_is_said() {
+fn the_address_may_be_a_port_or_a_name_and_flags_without_effect_are_reported() {
     for host in ["", "localhost"] {
         let folder = tempfile::tempdir().unwrap();
-        // It need not be there.
+        // The path need not exist.
         let prefix = folder.path().join("not/there");
         let start = |port: u16| {
             let bind_flag = format!("-b={host}:{port}");
@@ -125,8 +128,8 @@ fn the_address_may_be_a_port_or_a_name_and_what_has_no_effect_is_said() {
             (daemon, format!("http://127.0.0.1:{port}/hashring"))
         };
         let (daemon, ring) = wait::until_some("the daemon answers", || {
-            // A port that is free on every address, as far as can be known. Where somebody has come by it before the
-            // daemon, another one is taken.
+            // A port that seems free on every address. If another process takes it before the daemon, another
+            // port is tried.
             let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
             let (mut daemon, url) = start(port);
             let ring = wait::until_some("the daemon answers or ends", || {
@@ -148,7 +151,10 @@ fn the_address_may_be_a_port_or_a_name_and_what_has_no_effect_is_said() {
         let is_open = host.is_empty();
         assert_eq!(log.contains("without authentication"), is_open, "{log}");
         daemon.signal(Signal::TERM);
-        daemon.finish().assert_code(0).assert_tells("the prefix does not exist and is created now");
+        daemon
+            .finish()
+            .assert_code(0)
+            .assert_stderr_has("the prefix does not exist and is created now");
         assert!(prefix.exists());
     }
 }
@@ -169,7 +175,7 @@ fn list(cluster: &TestCluster) -> Vec<String> {
     GoClient::of(cluster.node(0).addr()).list(None)
 }
 
-/// The Go daemon believes such a list however old it is, goes on with half of a damaged one, and is killed by a length.
+/// The Go daemon trusts such a list of any age, uses half of a damaged one, and crashes on a large length.
 #[test]
 fn d12_d17_no_list_of_files_is_believed_longer_than_the_first_scan_takes_and_a_bad_one_not_at_all()
 {

@@ -1,11 +1,12 @@
-//! `docs/internals/compatibility.md` names tests; a name that no test has would be a promise that nothing holds.
+//! `docs/internals/compatibility.md` names tests. A name without a test would be a promise that nothing
+//! checks.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use walkdir::WalkDir;
 
-/// Folders of the workspace in which tests are.
+/// Folders of the workspace that contain tests.
 const SOURCES: [&str; 7] = ["api", "bucky", "buckyd", "flags", "ring", "tests", "whisper"];
 
 #[test]

@@ -1,6 +1,7 @@
-//! The Go tool's daemon and client that the mixed clusters are made with, against recordings of the real programs.
+//! Compares the fake daemon and client of the Go tool, which mixed clusters use, with recordings of the real
+//! programs.
 //!
-//! Of an answer all headers count but for `Date`; their order does not.
+//! All headers of an answer are compared except `Date`; their order is not.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bucky_ring::{Algorithm, Ring, RingSpec};
-use bucky_tests::go::{Answer, frame, unframe};
+use bucky_tests::go::{GoAnswer, frame, unframe};
 use bucky_tests::{GoClient, GoDaemon, Layout, metrics};
 use bucky_whisper::Aggregation;
 use tempfile::TempDir;
@@ -44,7 +45,7 @@ fn fake() -> Fake {
 }
 
 impl Fake {
-    /// Lays down a metric of 148 bytes that was last written at a known time.
+    /// Writes a metric of 148 bytes with a known modification time.
     fn lay(&self, name: &str) -> Vec<u8> {
         lay(&self.folder.path().join("whisper"), name)
     }
@@ -59,8 +60,8 @@ fn lay(prefix: &Path, name: &str) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// An answer as the recordings have them: status, headers in the order of their names, body where it is text.
-fn told(answer: &Answer) -> String {
+/// An answer in the form of the recordings: status, headers sorted by name, and the body if it is text.
+fn text_of(answer: &GoAnswer) -> String {
     let mut headers: Vec<String> = answer
         .headers
         .iter()
@@ -78,20 +79,20 @@ fn told(answer: &Answer) -> String {
 fn the_fake_go_daemon_answers_as_recorded() {
     let fake = fake();
     assert_eq!(
-        told(&fake.client.hashring()),
+        text_of(&fake.client.hashring()),
         "HTTP/1.1 200 OK\nContent-Length: 159\nContent-Type: application/json\n\n{\"Name\":\"127.0.3.1\",\"Nodes\":\
          [{\"Server\":\"127.0.3.1\",\"Port\":2003,\"Instance\":\"a\"},{\"Server\":\"127.0.3.2\",\"Port\":2003,\
          \"Instance\":\"b\"}],\"Algo\":\"carbon\",\"Replicas\":1}"
     );
     assert_eq!(
-        told(&fake.client.list_once(Some(&["dup.x", "sp ace?&+%"]))),
+        text_of(&fake.client.list_once(Some(&["dup.x", "sp ace?&+%"]))),
         "HTTP/1.1 202 Accepted\nContent-Length: 26\nContent-Type: text/plain; charset=utf-8\n\
          X-Content-Type-Options: nosniff\n\nCache update in progress.\n"
     );
     let content = fake.lay("dup.x");
     assert_eq!(content.len(), 148);
     assert_eq!(
-        told(&fake.client.head("dup.x")),
+        text_of(&fake.client.head("dup.x")),
         "HTTP/1.1 200 OK\nContent-Length: 0\nX-Metric-Stat: {\"Name\":\"dup.x\",\"Size\":148,\"Mode\":420,\
          \"ModTime\":1704164645,\"Encoding\":0}\n\n"
     );
@@ -99,7 +100,7 @@ fn the_fake_go_daemon_answers_as_recorded() {
     assert!(got.body.starts_with(b"\xff\x06\x00\x00sNaPpY"), "{:?}", got.body);
     assert_eq!(unframe(&got.body).unwrap(), content);
     assert_eq!(
-        told(&got),
+        text_of(&got),
         format!(
             "HTTP/1.1 200 OK\nAccept-Ranges: bytes\nContent-Encoding: snappy\nContent-Length: {}\n\
              Content-Type: application/octet-stream\nLast-Modified: Tue, 02 Jan 2024 03:04:05 GMT\n\
@@ -109,17 +110,17 @@ fn the_fake_go_daemon_answers_as_recorded() {
     );
     let stat = got.header("x-metric-stat").unwrap().to_owned();
     assert_eq!(
-        told(&fake.client.post("wrong.b", &stat, got.body)),
+        text_of(&fake.client.post("wrong.b", &stat, got.body)),
         "HTTP/1.1 200 OK\nContent-Length: 60\nContent-Type: application/json\n\n{\"Download\":0,\"Dump\":0,\
          \"Fill\":0,\"Compress\":0,\"Copy\":128231}\n"
     );
-    assert_eq!(told(&fake.client.delete("dup.x")), "HTTP/1.1 200 OK\nContent-Length: 0\n\n");
+    assert_eq!(text_of(&fake.client.delete("dup.x")), "HTTP/1.1 200 OK\nContent-Length: 0\n\n");
     let not_found = "HTTP/1.1 404 Not Found\nContent-Length: 18\nContent-Type: text/plain; charset=utf-8\n\
                      X-Content-Type-Options: nosniff\n\nMetric not found.\n";
-    assert_eq!(told(&fake.client.delete("dup.x")), not_found);
-    assert_eq!(told(&fake.client.get("dup.x")), not_found);
+    assert_eq!(text_of(&fake.client.delete("dup.x")), not_found);
+    assert_eq!(text_of(&fake.client.get("dup.x")), not_found);
     assert_eq!(
-        told(&fake.client.head("dup.x")),
+        text_of(&fake.client.head("dup.x")),
         "HTTP/1.1 404 Not Found\nContent-Length: 0\nX-Metric-Stat: null\n\n"
     );
     assert!(!fake.folder.path().join("whisper/dup").exists(), "empty parents go");
@@ -187,7 +188,7 @@ fn the_fake_go_daemon_refuses_what_the_real_one_refuses() {
     assert_eq!(fake.client.ask("GET", "/metrics/a..b", &[], None).assert_status(404).status, 404);
 }
 
-/// What a client would make of the whole list where it has asked for a few names (D1) is refused.
+/// A client might take the whole list for its few names (D1), so such a request is refused.
 #[test]
 fn the_fake_go_daemon_takes_no_list_that_cannot_be_read() {
     let fake = fake();
@@ -239,7 +240,7 @@ fn the_fake_go_daemon_fetches_as_recorded() {
         error("nobody", source.client.addr()),
         "404 Error fetching metric: metric not found\n"
     );
-    // Nobody listens there, and nobody is given it by chance.
+    // No process listens there, and the port is never assigned by chance.
     let closed = "127.0.0.1:1";
     assert_eq!(
         error("m", closed),
@@ -249,7 +250,7 @@ fn the_fake_go_daemon_fetches_as_recorded() {
     );
 }
 
-/// What the client sends for each of its requests, and what the real one was seen to send.
+/// Compares each request of the client with what the real one was seen to send.
 #[test]
 fn the_go_client_sends_what_was_recorded() {
     let sent = |ask: &dyn Fn(&GoClient)| {
@@ -259,7 +260,7 @@ fn the_go_client_sends_what_was_recorded() {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = vec![0; 4096];
             let mut len = 0;
-            while !is_whole(&request[..len]) {
+            while !is_complete(&request[..len]) {
                 len += stream.read(&mut request[len..]).unwrap();
             }
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
@@ -300,8 +301,8 @@ fn the_go_client_sends_what_was_recorded() {
     );
 }
 
-/// Whether this is a request with all of its body.
-fn is_whole(request: &[u8]) -> bool {
+/// Whether this is a request with its whole body.
+fn is_complete(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     if head.contains("chunked") {

@@ -1,24 +1,25 @@
-//! What the Go tool's users count on, row by row: command lines, output, exit codes, the wire. `docs/internals/compatibility.md`
-//! says which test holds which row.
+//! What the Go tool's users rely on, row by row: command lines, output, exit codes, the wire format.
+//! `docs/internals/compatibility.md` names the test for each row.
 //!
 //! - `compressed`: metrics in go-carbon's compressed format
 //! - `copies`: `copy`, `backfill`, `backfill2`
 //! - `daemon_line`: the daemon's command line, its messages, exit codes and signals
-//! - `command_line`: what all commands have in common; `listing`: list, servers, locate, inconsistent, stat, du, json
-//! - `deleting`: delete, its questions at the terminal among it; `many_names`: 100,000 names
-//! - `document`: every test that the document names is there
-//! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
-//! - `mixed`: clusters in which daemons of the Go tool take part
-//! - `sync`: how fast moves go, what they tell while they run, and what they leave behind in files
+//! - `command_line`: what all commands have in common; `listing`: list, servers, locate, inconsistent, stat,
+//!   du, json
+//! - `deleting`: delete, including its questions at the terminal; `many_names`: 100,000 names
+//! - `document`: every test that the document names exists
+//! - `go_wire`: the Go tool's daemon and client in these tests, compared with recordings of the real ones
+//! - `mixed`: clusters with some daemons of the Go tool
+//! - `sync`: how fast moves go, what they report while they run, and the files that they leave
 //! - `backup`: `bucky tar` and `bucky restore`
-//! - `modify`: bucky modify, alone and beside writers
-//! - `schemas`: nodes whose storage schemas differ, through every command
+//! - `modify`: bucky modify, alone and with concurrent writers
+//! - `schemas`: nodes with different storage schemas, in every command
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
-//! - `sparsify`: bucky-sparsify beside writers
+//! - `sparsify`: bucky-sparsify with concurrent writers
 //! - `pickle_relay`: pickles in, lines out
 //! - `wire`: the routes of the Go daemon, row by row
-//! - `tokens`: clusters whose daemons want tokens
-//! - `carbonate`: what carbonate's users pipe
+//! - `tokens`: clusters whose daemons require tokens
+//! - `carbonate`: the pipelines of carbonate's users
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 

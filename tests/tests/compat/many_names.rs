@@ -1,4 +1,4 @@
-//! A hundred thousand names through the commands that take lists: what they need of memory, and of requests.
+//! A hundred thousand names in the commands that take lists: how much memory and how many requests they need.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use bucky_tests::{Finished, GoDaemon, Running, TestCluster};
 use crate::{PROGRAMS, cluster};
 
 const NAMES: usize = 100_000;
-/// One in so many names is on the node with a daemon of the Go tool.
+/// One in this many names is on the node with a daemon of the Go tool.
 const GO_EACH: usize = 50;
-/// What the client may have in memory at most.
+/// The limit for the client's memory.
 const MEMORY_MIB: u64 = 100;
-/// How often a command that reads may ask one of our daemons: metric after metric, each with its own round trip, would be
-/// some 49,000 times. Requests are counted and not seconds, of which a slow machine needs more.
+/// How many requests a reading command may send to one of our daemons. A round trip for each metric would
+/// need some 49,000. The test counts requests instead of seconds, because a slow machine needs more seconds.
 const FEW: usize = 1_000;
-/// The smallest Whisper file: one archive of one point.
+/// The smallest Whisper file: one archive with one point.
 const SMALLEST: [u8; 40] = {
     let mut file = [0; 40];
     (file[3], file[7], file[15], file[19], file[23], file[27]) = (1, 60, 1, 28, 60, 1);
@@ -41,15 +41,16 @@ fn a_hundred_thousand_names_keep_the_client_small() {
     assert!(run.stdout.lines().all(|line| line.starts_with("0.04KiB\t")), "{}", run.stderr);
     let looked = go.requests().iter().filter(|request| request.starts_with("HEAD ")).count();
     assert_eq!(looked, NAMES / GO_EACH);
-    // Each metric is deleted by a request of its own, and by one only.
+    // Each metric is deleted by exactly one request.
     let run = with_names(&cluster, "delete -w 8 -noconfirm -", NAMES / 2 + FEW);
-    run.assert_tells("Delete operation complete.\n");
+    run.assert_stderr_has("Delete operation complete.\n");
     for node in cluster.nodes() {
         assert_eq!(node.metrics(), ["keep.me"], "{}", node.host());
     }
 }
 
-/// The names on two nodes of ours, some of them on one of the Go tool's, and on each one that is not meant.
+/// Writes the names to two nodes of ours, some of them to one of the Go tool's, and to each node a metric
+/// that is not deleted.
 fn lay(cluster: &TestCluster) {
     let mut list = Vec::new();
     for number in 0..NAMES {
@@ -57,7 +58,7 @@ fn lay(cluster: &TestCluster) {
         let node = cluster.node(if number.is_multiple_of(GO_EACH) { 2 } else { number % 2 });
         let path = node.path(&name);
         let group = path.parent().unwrap();
-        // A file for each group of a node; the rest of the group are its links, which takes less time.
+        // A file for each group of a node; the others of the group are links to it, which is faster.
         let first = group.join(".first");
         if !first.exists() {
             std::fs::create_dir_all(group).unwrap();
@@ -72,7 +73,7 @@ fn lay(cluster: &TestCluster) {
     std::fs::write(cluster.path("names"), serde_json::to_vec(&list).unwrap()).unwrap();
 }
 
-/// Runs a command with all names on its standard input, and looks at what it needs.
+/// Runs a command with all names on its standard input, and checks its memory and its requests.
 fn with_names(cluster: &TestCluster, words: &str, most_requests: usize) -> Finished {
     let (bucky, names) = (PROGRAMS.bucky, cluster.path("names"));
     let addr = cluster.node(0).addr();
@@ -87,7 +88,7 @@ fn with_names(cluster: &TestCluster, words: &str, most_requests: usize) -> Finis
     let run = running.finish();
     let requests: Vec<usize> =
         asked(cluster).iter().zip(before).map(|(after, before)| after - before).collect();
-    tell(&format!("{words}: at most {peak} MiB, {:?}, {requests:?} requests", run.took));
+    print(&format!("{words}: at most {peak} MiB, {:?}, {requests:?} requests", run.took));
     assert!(peak > 5 && peak < MEMORY_MIB, "{words}: {peak} MiB");
     assert!(
         requests.iter().all(|count| (1..=most_requests).contains(count)),
@@ -97,7 +98,7 @@ fn with_names(cluster: &TestCluster, words: &str, most_requests: usize) -> Finis
     run
 }
 
-/// How often each of our daemons has been asked, by their logs.
+/// How many requests each of our daemons got, by its log.
 fn asked(cluster: &TestCluster) -> [usize; 2] {
     [0, 1].map(|node| cluster.node(node).log().matches(" HTTP/1.1\" ").count())
 }
@@ -106,6 +107,6 @@ fn asked(cluster: &TestCluster) -> [usize; 2] {
     clippy::print_stderr,
     reason = "the figures are shown with --nocapture, or where the test fails"
 )]
-fn tell(line: &str) {
+fn print(line: &str) {
     eprintln!("{line}");
 }

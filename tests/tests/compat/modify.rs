@@ -1,4 +1,4 @@
-//! `bucky modify`: what it makes of a file, what it leaves alone, and what comes of writers meanwhile.
+//! `bucky modify`: how it changes a file, what it leaves alone, and what happens with concurrent writers.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -17,7 +17,7 @@ use crate::sparsify::Scribbler;
 const LAYOUT: Layout =
     Layout { retentions: "1m:4h,5m:1d", aggregation: Aggregation::Average, x_files_factor: 0.0 };
 
-/// A file of ten hours of points.
+/// A file with ten hours of points.
 fn laid(tools: &Tools) -> PathBuf {
     let now = metrics::now();
     let history: Vec<Point> = (0..600)
@@ -50,13 +50,14 @@ fn archive_points_at(path: &Path, archive: usize, now: u32) -> Vec<Point> {
     image.archive(archive).unwrap().points_valid(now).collect()
 }
 
-/// D26: the Go tool truncates the file before it checks anything, and a second run the backup. D36: `-index 5` panics.
+/// D26: the Go tool truncates the file before any check, and in a second run the backup. D36: `-index 5`
+/// panics.
 #[test]
 fn bucky_modify_checks_all_before_it_touches_anything() {
     let tools = Tools::new();
     let path = laid(&tools);
     let before = (std::fs::read(&path).unwrap(), path.metadata().unwrap().mtime_nsec());
-    for (args, told) in [
+    for (args, message) in [
         (&["-agg", "median"][..], "median"),
         (&["-index", "0", "-retention", "never"], "never"),
         (&["-index", "0"], "--retention"),
@@ -67,28 +68,28 @@ fn bucky_modify_checks_all_before_it_touches_anything() {
         (&["-index", "x", "-retention", "1m:8h"], "--index"),
         (&[], "nothing to do"),
     ] {
-        modify(&tools, args).assert_code(2).assert_stdout("").assert_tells(told);
+        modify(&tools, args).assert_code(2).assert_stdout("").assert_stderr_has(message);
         assert_eq!((std::fs::read(&path).unwrap(), path.metadata().unwrap().mtime_nsec()), before);
         assert_eq!(names(&tools), ["m.wsp"], "{args:?}");
     }
-    tools.run("bucky", &["modify", "-agg", "sum"]).assert_code(2).assert_tells("--file");
+    tools.run("bucky", &["modify", "-agg", "sum"]).assert_code(2).assert_stderr_has("--file");
     tools
         .run("bucky", &["modify", "-f", "nope.wsp", "-agg", "sum"])
         .assert_code(1)
-        .assert_tells("nope.wsp");
-    // What is no Whisper file, or one of go-carbon's compressed ones, is neither changed.
+        .assert_stderr_has("nope.wsp");
+    // A file that is not a Whisper file, or is compressed by go-carbon, is not changed.
     for text in ["text", "whisper_compressed and \u{ff}\u{ff}\u{ff}\u{ff} more"] {
         tools.text("other.wsp", text);
         tools
             .run("bucky", &["modify", "-f", "other.wsp", "-agg", "sum"])
             .assert_code(1)
-            .assert_tells("other.wsp");
+            .assert_stderr_has("other.wsp");
         assert_eq!(std::fs::read_to_string(tools.path("other.wsp")).unwrap(), text);
     }
 }
 
 #[test]
-fn bucky_modify_says_nothing_and_keeps_every_state_before() {
+fn bucky_modify_prints_nothing_and_keeps_every_state_before() {
     let tools = Tools::new();
     let path = laid(&tools);
     let file = File::options().write(true).open(&path).unwrap();
@@ -96,7 +97,7 @@ fn bucky_modify_says_nothing_and_keeps_every_state_before() {
     file.set_modified(UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
     drop(file);
     let (first, inode) = (std::fs::read(&path).unwrap(), path.metadata().unwrap().ino());
-    // Other aggregations need no correction and touch nothing else; one that is set already touches nothing at all.
+    // Other methods need no correction and change nothing else; setting the current method changes nothing.
     let done =
         modify(&tools, &["-agg", "average", "-h", "localhost:4242", "-t", "5"]).assert_code(0);
     assert_eq!(
@@ -117,8 +118,9 @@ fn bucky_modify_says_nothing_and_keeps_every_state_before() {
         "the file itself, no copy"
     );
     let (old, new) = (tools.path("m.wsp.bak.1").metadata().unwrap(), path.metadata().unwrap());
-    let told = |of: &std::fs::Metadata| (of.mode(), of.uid(), of.gid(), of.mtime(), of.nlink());
-    assert_eq!(told(&new), told(&old));
+    let attributes =
+        |of: &std::fs::Metadata| (of.mode(), of.uid(), of.gid(), of.mtime(), of.nlink());
+    assert_eq!(attributes(&new), attributes(&old));
     assert_eq!(info(&path).unwrap().archives[0].points, 480);
 }
 
@@ -137,12 +139,12 @@ fn bucky_modify_corrects_roll_ups_between_average_and_sum() {
     let before = archive_points_at(&tools.path("m.wsp.bak"), 0, now);
     assert_eq!(archive_points_at(&path, 0, now), before);
     let done = modify(&tools, &["-agg", "max"]).assert_code(0).assert_stdout("");
-    done.assert_tells("already rolled up by sum stay as they are");
+    done.assert_stderr_has("already rolled up by sum stay as they are");
     assert_eq!(archive_points(&path, 1), sums);
     assert_eq!(info(&path).unwrap().aggregation, Aggregation::Max);
 }
 
-/// What a reader was given for older times by the coarser archive he is given by the grown one.
+/// Readers get the same values for older times from the grown archive as before from the coarser one.
 #[test]
 fn bucky_modify_resizes_one_archive_and_readers_miss_nothing() {
     let tools = Tools::new();
@@ -159,7 +161,7 @@ fn bucky_modify_resizes_one_archive_and_readers_miss_nothing() {
     modify(&tools, &["-index", "0", "-retention", "1m:8h"]).assert_code(0);
     let now = metrics::now();
     let grown = archive_points_at(&path, 0, now);
-    // What became too old for the finer archive in a minute that has ended meanwhile may be of either.
+    // Points that expired in the finer archive when a minute ended may come from either archive.
     let still_fine = archive_points_at(&tools.path("m.wsp.bak"), 0, now);
     let (oldest, oldest_still) = (fine[0].timestamp, still_fine[0].timestamp);
     for point in &grown {
@@ -173,9 +175,9 @@ fn bucky_modify_resizes_one_archive_and_readers_miss_nothing() {
     assert!(archive_points(&path, 1).iter().all(|point| coarse.contains(point)));
     let readings = peer::read(std::slice::from_ref(&path), metrics::now());
     assert!(readings[0][&60].len() >= 475, "whisper.py reads it");
-    // Shrunk: what has no room any more is told.
+    // After shrinking, points without a slot are reported.
     let done = modify(&tools, &["-index", "0", "-retention", "1m:1h"]).assert_code(0);
-    done.assert_tells("older than the new retention").assert_tells("m.wsp.bak");
+    done.assert_stderr_has("older than the new retention").assert_stderr_has("m.wsp.bak");
     let now = metrics::now();
     let shrunk = archive_points_at(&path, 0, now);
     assert!(shrunk.iter().all(|point| fine.contains(point)), "{shrunk:?}");
@@ -206,7 +208,7 @@ fn bucky_modify_resizes_as_whispers_own_tool_does() {
     let (ours, theirs) = (archive_points(&path, 0), archive_points(&tools.path("theirs.wsp"), 0));
     assert_eq!(info(&path).unwrap(), info(&tools.path("theirs.wsp")).unwrap());
     assert!(ours.len() >= 238, "{}", ours.len());
-    // whisper-resize.py takes older slots from the coarser archive as well, one of five.
+    // whisper-resize.py takes older slots from the coarser archive too, one in five.
     let of_fine: Vec<Point> =
         theirs.into_iter().filter(|point| point.timestamp > fine[0].timestamp).collect();
     let ours: Vec<Point> =
@@ -223,31 +225,32 @@ fn bucky_modify_leaves_what_is_locked_linked_or_half_done() {
     lock_exclusive(&locked, Duration::from_secs(10)).unwrap();
     modify(&tools, &["-agg", "sum", "--lock-timeout", "0"])
         .assert_code(1)
-        .assert_tells("cannot lock m.wsp");
+        .assert_stderr_has("cannot lock m.wsp");
     drop(locked);
     symlink("m.wsp", tools.path("link.wsp")).unwrap();
     tools
         .run("bucky", &["modify", "-f", "link.wsp", "-agg", "sum"])
         .assert_code(1)
-        .assert_tells("symbolic link");
+        .assert_stderr_has("symbolic link");
     std::fs::hard_link(&path, tools.path("hard.wsp")).unwrap();
-    modify(&tools, &["-agg", "sum"]).assert_code(1).assert_tells("2 names");
+    modify(&tools, &["-agg", "sum"]).assert_code(1).assert_stderr_has("2 names");
     assert_eq!((std::fs::read(&path).unwrap(), names(&tools).len()), (before.clone(), 3));
     std::fs::remove_file(tools.path("hard.wsp")).unwrap();
     std::fs::remove_file(tools.path("link.wsp")).unwrap();
-    // What a crash leaves between the backup's name and the new file: the file under both.
+    // What a crash leaves between the backup and the new file: the file under both names.
     std::fs::hard_link(&path, tools.path("m.wsp.bak")).unwrap();
     modify(&tools, &["-agg", "sum"]).assert_code(0);
     assert_eq!(names(&tools), ["m.wsp", "m.wsp.bak"]);
     assert_eq!(std::fs::read(tools.path("m.wsp.bak")).unwrap(), before);
-    // Somebody keeps the old file open: he may write to it.
+    // A process keeps the old file open and may write to it.
     let open = File::options().write(true).open(&path).unwrap();
     let done = modify(&tools, &["-agg", "average", "--lock-timeout", "0"]).assert_code(1);
-    done.assert_tells("another process still has m.wsp.bak open").assert_tells("bucky fill");
+    done.assert_stderr_has("another process still has m.wsp.bak open")
+        .assert_stderr_has("bucky fill");
     drop(open);
 }
 
-/// Resizes a file again and again that a writer writes to, and looks for every point that he has written.
+/// Resizes a file repeatedly during writes, and looks for every point that was written.
 fn no_point_is_lost_beside(manner: &str) {
     let tools = Tools::new();
     let folder = tools.path("w");
@@ -256,7 +259,7 @@ fn no_point_is_lost_beside(manner: &str) {
     crate::sparsify::day_of_seconds(&path);
     let scribbler = Scribbler::start(&tools, &folder, manner, 1);
     let mut round = 0;
-    // Until enough was written meanwhile, however rarely the writer gets its turn on a busy processor.
+    // Until enough was written, even if the writer gets little time on a busy processor.
     while round < 6 || (round < 600 && scribbler.count() < 1_500) {
         let retention = if round % 2 == 0 { "1s:26h" } else { "1s:1d" };
         let args = ["modify", "-f", "w/m.wsp", "-index", "0", "-retention", retention];

@@ -13,26 +13,27 @@ use rustix::process::Signal;
 
 use crate::PROGRAMS;
 
-/// How long anything is waited for.
+/// How long to wait for anything.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Numbers the upstreams of this process.
 static UPSTREAMS: AtomicU8 = AtomicU8::new(0);
 
-/// What receives lines.
+/// A receiver of lines.
 struct Upstream {
     listener: TcpListener,
 }
 
 impl Upstream {
     fn at(addr: SocketAddr) -> Self {
-        // Where another test starts a program at this moment, that has a listener that was closed for as long as it begins.
+        // If another test starts a program at this moment, its child keeps a closed listener open until its
+        // exec.
         let bind = || TcpListener::bind(addr).ok();
         Self { listener: wait::until_some("the upstream listens", bind) }
     }
 
     fn anywhere() -> Self {
-        // An address that no client has: while nobody listens, nobody else comes by its port.
+        // An address that no client uses: so no other process gets its port while the relay is down.
         let number = UPSTREAMS.fetch_add(1, Ordering::Relaxed);
         let [.., high, low] = std::process::id().to_be_bytes();
         Self::at(SocketAddr::from(([127, 100 + number, high, low.max(1)], 0)))
@@ -42,7 +43,7 @@ impl Upstream {
         self.listener.local_addr().unwrap()
     }
 
-    /// The next connection, which may be silent for [`LIMIT`] at most.
+    /// The next connection; it may be silent for at most [`LIMIT`].
     fn accept(&self) -> TcpStream {
         self.listener.set_nonblocking(true).unwrap();
         let (stream, _) = wait::until_some("the relay connects", || self.listener.accept().ok());
@@ -51,7 +52,7 @@ impl Upstream {
         stream
     }
 
-    /// The next connection's lines, as they come.
+    /// The lines of the next connection, as they arrive.
     fn lines(&self) -> Receiver<String> {
         let stream = self.accept();
         let (sender, lines) = channel();
@@ -66,27 +67,27 @@ impl Upstream {
     }
 }
 
-/// So many lines.
+/// The next `count` lines.
 fn take(lines: &Receiver<String>, count: usize) -> Vec<String> {
     (0..count).map(|_| lines.recv_timeout(LIMIT).unwrap()).collect()
 }
 
-/// A relay to `upstream`, and where it listens.
+/// A relay to `upstream`, and the address on which it listens.
 fn relay(upstream: SocketAddr, flags: &[&str]) -> (Running, SocketAddr) {
     let mut command = Command::new(PROGRAMS.bucky);
     command.args(["pickle-relay", "-b", "127.0.0.1:0", "-i", "0"]).args(flags);
     command.arg(upstream.to_string());
     let running = Running::start(command);
     let addr = wait::until_some("the relay listens", || {
-        let told = running.stderr();
-        let line = told.lines().find_map(|line| line.strip_prefix("listening on "))?;
-        // The line may not be whole yet.
+        let stderr = running.stderr();
+        let line = stderr.lines().find_map(|line| line.strip_prefix("listening on "))?;
+        // The line may not be complete yet.
         Some(line.split_once(", sending to ")?.0.to_owned())
     });
     (running, addr.parse().unwrap())
 }
 
-/// `[(name, (timestamp, value)), ...]` in protocol 2, behind its length.
+/// `[(name, (timestamp, value)), ...]` in protocol 2, after its length.
 fn frame(datapoints: impl IntoIterator<Item = (String, i32, f64)>) -> Vec<u8> {
     let mut pickle = b"\x80\x02](".to_vec();
     for (name, timestamp, value) in datapoints {
@@ -127,7 +128,7 @@ fn by_python(script: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// D38, and every shape in which a sender may write its list.
+/// D38, and every form in which a sender may write its list.
 #[test]
 fn pickles_of_every_protocol_become_lines() {
     let frames = by_python(
@@ -177,18 +178,18 @@ for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
     relay.signal(Signal::TERM);
     let ended = relay.finish().assert_code(0);
     assert!(lines.recv().is_err(), "nothing else came");
-    for told in [
+    for message in [
         "an entry is a sequence of 1",
         "bad pickle: it is not a list or tuple of datapoints, but None",
         "more of the same pickle",
     ] {
-        assert!(ended.stderr.contains(told), "{told}: {ended}");
+        assert!(ended.stderr.contains(message), "{message}: {ended}");
     }
 }
 
 /// The bytes of carbon's own client.
 #[test]
-fn what_carbons_own_sender_writes_becomes_lines() {
+fn pickles_of_carbons_own_sender_become_lines() {
     let frames = by_python(
         r#"
 import sys
@@ -212,7 +213,7 @@ Collected()._sendDatapointsNow([('carbon.a', (60, 1.25)), ('carbon.b;tag=x', (61
     assert_eq!(take(&upstream.lines(), 2), ["carbon.a 1.250000000000 60", "carbon.b;tag=x 2 61"]);
 }
 
-/// The upstream goes again and again, each time with lines unread, and once for longer.
+/// The upstream is killed repeatedly, each time with unread lines, and once for a longer time.
 #[test]
 fn an_upstream_that_is_killed_and_restarted_gets_every_line() {
     const FRAMES: usize = 200;
@@ -238,7 +239,7 @@ fn an_upstream_that_is_killed_and_restarted_gets_every_line() {
         for _ in 0..1500 * (round + 1) {
             seen.insert(lines.next().unwrap());
         }
-        // Closed with lines in its buffers, and nobody listens for a while.
+        // Closed with lines in its buffers, and nothing listens for a while.
     }
     let listening = Upstream::at(addr);
     let lines = listening.lines();
@@ -249,7 +250,7 @@ fn an_upstream_that_is_killed_and_restarted_gets_every_line() {
     drop(sending.join().unwrap());
 }
 
-/// `-q`: who has more than may wait is read no further, and nothing is dropped.
+/// `-q`: a sender with more lines than may wait is not read further, and nothing is dropped.
 #[test]
 fn a_full_queue_holds_its_senders_back_and_loses_nothing() {
     let addr = Upstream::anywhere().addr();
@@ -265,7 +266,7 @@ fn a_full_queue_holds_its_senders_back_and_loses_nothing() {
         .collect();
     let mut rest = bytes.as_slice();
     let started = Instant::now();
-    // It takes what its buffers hold, and then no more.
+    // The relay takes as much as its buffers hold, and then no more.
     let mut last = Instant::now();
     while !rest.is_empty() && last.elapsed() < Duration::from_secs(1) {
         if let Ok(written) = stream.write(rest) {
@@ -286,10 +287,10 @@ fn a_full_queue_holds_its_senders_back_and_loses_nothing() {
     assert_eq!(seen.len(), count);
     drop(sending.join().unwrap());
     relay.signal(Signal::INT);
-    relay.finish().assert_code(0).assert_tells("trying again every 1 s");
+    relay.finish().assert_code(0).assert_stderr_has("trying again every 1 s");
 }
 
-/// The Go relay ends at once, with what it has.
+/// The Go relay ends at once, and loses its lines.
 #[test]
 fn at_its_end_the_relay_sends_what_waits_or_says_what_is_left() {
     let upstream = Upstream::anywhere();
@@ -313,7 +314,7 @@ fn at_its_end_the_relay_sends_what_waits_or_says_what_is_left() {
     assert!(ended.stderr.contains("not sent to"), "{ended}");
     assert!(!ended.stderr.contains(" 0 metrics were"), "{ended}");
 
-    // What a sender has written before the end is taken, although it was not read by then.
+    // Lines that a sender has written before the end are accepted, even if they were not read yet.
     let (relay_three, to) = relay(upstream.addr(), &[]);
     let lines = upstream.lines();
     let _stream = send(to, &frame([("first".to_owned(), 60, 3.0)]));
@@ -339,23 +340,23 @@ fn pickles_that_are_too_long_and_senders_that_say_nothing_are_cut_off() {
     assert_eq!(take(&upstream.lines(), 1), ["after.bad 1.000000000000 60"], "the connection stays");
     relay.signal(Signal::INT);
     let ended = relay.finish().assert_code(0);
-    for told in [
+    for message in [
         "a pickle of 201 bytes; -x allows 200",
         "nothing received for 1 s (-t)",
         "bad pickle: byte 0 is 0x6e",
         "connected",
     ] {
-        assert!(ended.stderr.contains(told), "{told}: {ended}");
+        assert!(ended.stderr.contains(message), "{message}: {ended}");
     }
 }
 
 #[test]
-fn that_senders_have_to_wait_for_others_to_go_is_told() {
+fn the_relay_reports_that_senders_have_to_wait() {
     let (relay, to) = relay(Upstream::anywhere().addr(), &[]);
     let _all: Vec<_> = (0..256).map(|_| TcpStream::connect(to).unwrap()).collect();
-    let is_told =
+    let is_reported =
         || relay.stderr().contains("256 senders are connected, which is the limit").then_some(());
-    wait::until_some("the waiting is told", is_told);
+    wait::until_some("the waiting is reported", is_reported);
 }
 
 #[test]
@@ -364,10 +365,10 @@ fn the_relay_sends_its_own_figures() {
     let (_relay, to) = relay(upstream.addr(), &["-i", "1s", "-p", "own.relay"]);
     let _stream = send(to, &frame([("a".to_owned(), 60, 1.0), ("b".to_owned(), 60, 1.0)]));
     let lines = upstream.lines();
-    // On a slow machine the first figures may come before the metrics, or while they are on their way: each time they are
-    // such as may be then, and in the end they tell of all.
+    // On a slow machine the first figures may be sent before the metrics, or while they are on their way.
+    // Each figure must be possible at its time, and the last ones must cover all metrics.
     let mut others = BTreeSet::new();
-    let mut told = Vec::new();
+    let mut counted = Vec::new();
     for turn in 0..100 {
         let figures = next_figures(&lines, &mut others);
         let value = |name: &str| {
@@ -375,11 +376,11 @@ fn the_relay_sends_its_own_figures() {
             figures.iter().find(|(key, _)| *key == name).unwrap_or_else(|| panic!("{figures:?}")).1
         };
         let counts = ["seenPickles", "seenMetrics", "sentMetrics", "queueLength"].map(value);
-        // The figures of the turns before were sent as well.
+        // The figures of the earlier turns were sent as well.
         let in_the_end = [1, 2, 2 + 5 * turn, 0];
         assert!(counts.iter().zip(in_the_end).take(3).all(|(now, end)| *now <= end), "{counts:?}");
         assert!(value("systemMemory") > 1 << 20);
-        told.push(counts);
+        counted.push(counts);
         if counts == in_the_end {
             assert_eq!(
                 others.into_iter().collect::<Vec<_>>(),
@@ -388,10 +389,10 @@ fn the_relay_sends_its_own_figures() {
             return;
         }
     }
-    panic!("the figures never told of all: {told:?}");
+    panic!("the figures never covered all: {counted:?}");
 }
 
-/// The next whole set of the relay's own figures; other lines that come before its end go to `others`.
+/// The next complete set of the relay's own figures; other lines before its end go to `others`.
 fn next_figures(lines: &Receiver<String>, others: &mut BTreeSet<String>) -> Vec<(String, u64)> {
     let mut figures = Vec::new();
     while figures.len() < 5 {
@@ -408,20 +409,20 @@ fn next_figures(lines: &Receiver<String>, others: &mut BTreeSet<String>) -> Vec<
 }
 
 #[test]
-fn what_cannot_be_relayed_is_refused_at_the_start() {
+fn arguments_that_cannot_work_are_refused_at_the_start() {
     let run = |args: &[&str]| {
         let mut command = Command::new(PROGRAMS.bucky);
         command.arg("pickle-relay").args(args);
         Running::start(command).finish()
     };
     run(&[]).assert_code(2);
-    run(&["no-port"]).assert_code(2).assert_tells("give HOST:PORT");
+    run(&["no-port"]).assert_code(2).assert_stderr_has("give HOST:PORT");
     run(&["-x", "0", "h:1"]).assert_code(2);
-    run(&["-i", "60ns", "h:1"]).assert_code(2).assert_tells("took nanoseconds for seconds");
+    run(&["-i", "60ns", "h:1"]).assert_code(2).assert_stderr_has("took nanoseconds for seconds");
     run(&["-p", "a b", "h:1"]).assert_code(2);
     run(&["-b", "2004", "h:1"]).assert_code(2);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    run(&["-b", &addr, "h:1"]).assert_code(1).assert_tells("cannot listen on");
+    run(&["-b", &addr, "h:1"]).assert_code(1).assert_stderr_has("cannot listen on");
     run(&["-s", "30", "-q", "7", "-d=false", "-b", &addr, "h:1"]).assert_code(1);
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// A folder with links to `bucky`, and the files that they work on.
 pub(crate) struct Tools {
     folder: TempDir,
-    /// When the story began, Unix seconds.
+    /// When the test began, Unix seconds.
     now: u32,
 }
 
@@ -27,7 +27,7 @@ impl Tools {
         self.folder.path().join(relative)
     }
 
-    /// The program that is called `name`, to be run in the folder.
+    /// The program with the name `name`, to be run in the folder.
     pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
         let link = self.path(name);
         if !link.exists() {
@@ -42,7 +42,7 @@ impl Tools {
         Running::start(self.command(name, args)).finish()
     }
 
-    /// A point of `back` minutes before the story began.
+    /// A point `back` minutes before the test began.
     pub(crate) fn back(&self, back: u32, value: f64) -> Point {
         Point { timestamp: self.now - self.now % 60 - back * 60, value }
     }
@@ -95,7 +95,11 @@ fn under_its_own_name_each_small_tool_has_its_flags_help_and_version() {
         }
         let version = tools.run(program, &["-version"]).assert_code(0);
         assert!(version.stdout.ends_with(concat!(env!("CARGO_PKG_VERSION"), "\n")), "{version}");
-        tools.run(program, &["-nosuch"]).assert_code(2).assert_stdout("").assert_tells("--nosuch");
+        tools
+            .run(program, &["-nosuch"])
+            .assert_code(2)
+            .assert_stdout("")
+            .assert_stderr_has("--nosuch");
     }
 }
 
@@ -118,7 +122,7 @@ fn bucky_fill_l_prints_one_line_a_pair_and_fails_where_one_fails() {
     assert_eq!(*three, "[ OK ] [from/three.wsp] -> [to/three.wsp]");
     assert_eq!(points(&tools.path("to/three.wsp")), [tools.back(3, 3.0)]);
     assert!(!tools.path("to/bad.wsp").exists() && !tools.path("to/notes.txt").exists());
-    // Of single files it says nothing.
+    // For single files it prints nothing.
     tools
         .run("bucky-fill", &["-l", "from/a/one.wsp", "to/new.wsp"])
         .assert_code(0)
@@ -136,33 +140,33 @@ fn bucky_fill_copies_where_there_is_nothing_and_fills_where_there_is() {
     assert_eq!(points(&destination), [tools.back(3, 9.0), tools.back(2, 2.0), tools.back(1, 1.0)]);
     assert!(!source.exists(), "-d deletes the source");
     std::fs::create_dir(tools.path("folder")).unwrap();
-    tools.run("bucky-fill", &["to/m.wsp", "folder"]).assert_code(1).assert_tells("folder");
-    tools.run("bucky-fill", &["to", "folder"]).assert_code(2).assert_tells("-r");
+    tools.run("bucky-fill", &["to/m.wsp", "folder"]).assert_code(1).assert_stderr_has("folder");
+    tools.run("bucky-fill", &["to", "folder"]).assert_code(2).assert_stderr_has("-r");
     tools.run("bucky-fill", &["to/m.wsp"]).assert_code(2);
-    tools.run("bucky-fill", &["to/nope.wsp", "x.wsp"]).assert_code(1).assert_tells("nope.wsp");
+    tools.run("bucky-fill", &["to/nope.wsp", "x.wsp"]).assert_code(1).assert_stderr_has("nope.wsp");
 }
 
-/// D2: on a full disk the Go tool's fill answers success, and with -d removes the source.
+/// D2: on a full disk the Go tool's fill reports success, and with -d removes the source.
 #[test]
 fn bucky_fill_d_keeps_a_source_whose_points_could_not_be_written() {
     let tools = Tools::new();
     let source = tools.metric("from", "m", &[tools.back(1, 1.0), tools.back(700, 2.0)]);
     let destination = tools.metric("to", "m", &[]);
     let before = std::fs::read(&destination).unwrap();
-    // Beyond 8 KiB nothing can be written; the shell keeps the signal from ending the program.
+    // Nothing can be written beyond 8 KiB; the shell ignores the signal that would end the program.
     let script = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
     let mut command = Command::new("bash");
     command.args(["-c", script, "bash"]).arg(tools.path("bucky-fill"));
     command.args(["-d", "from/m.wsp", "to/m.wsp"]).current_dir(tools.path(""));
     tools.run("bucky-fill", &["-version"]);
     let done = Running::start(command).finish().assert_code(1);
-    done.assert_tells("filled only partly");
+    done.assert_stderr_has("filled only partly");
     assert!(source.exists(), "the source is still there");
-    // D39: nor does a first copy that fails leave anything.
+    // D39: a failed first copy leaves nothing behind either.
     let mut command = Command::new("bash");
     command.args(["-c", script, "bash"]).arg(tools.path("bucky-fill"));
     command.args(["-d", "from/m.wsp", "to/new.wsp"]).current_dir(tools.path(""));
-    Running::start(command).finish().assert_code(1).assert_tells("new.wsp");
+    Running::start(command).finish().assert_code(1).assert_stderr_has("new.wsp");
     let names: Vec<_> = std::fs::read_dir(tools.path("to")).unwrap().collect();
     assert_eq!(names.len(), 1, "{names:?}");
     assert!(source.exists() && !before.is_empty());
@@ -170,9 +174,9 @@ fn bucky_fill_d_keeps_a_source_whose_points_could_not_be_written() {
     assert_eq!(points(&destination), [tools.back(700, 2.0), tools.back(1, 1.0)]);
 }
 
-/// D39: the Go tool panics where a folder cannot be entered. D42: it leaves out what it cannot read, and exits 0.
+/// D39: the Go tool panics if a folder cannot be entered. D42: it leaves out unreadable files, and exits 0.
 #[test]
-fn bucky_fill_r_tells_folders_that_it_cannot_read_and_fills_the_rest() {
+fn bucky_fill_r_reports_folders_that_it_cannot_read_and_fills_the_rest() {
     use std::os::unix::fs::PermissionsExt;
     let tools = Tools::new();
     tools.metric("from", "a.one", &[tools.back(1, 1.0)]);
@@ -196,7 +200,7 @@ fn bucky_fill_r_tells_folders_that_it_cannot_read_and_fills_the_rest() {
     let done = Running::start(command).finish().assert_code(1);
     set("from/m", 0o755);
     set("from/n", 0o755);
-    let done = done.assert_tells("from/m").assert_tells("from/n");
+    let done = done.assert_stderr_has("from/m").assert_stderr_has("from/n");
     let good: Vec<&str> = done.stdout.lines().filter(|line| line.starts_with("[ OK ]")).collect();
     assert_eq!(
         good,
@@ -204,7 +208,7 @@ fn bucky_fill_r_tells_folders_that_it_cannot_read_and_fills_the_rest() {
     );
 }
 
-/// D39: the Go tool waits for its own lock for ever.
+/// D39: the Go tool waits for its own lock forever.
 #[test]
 fn bucky_fill_of_a_file_onto_itself_is_refused_by_whatever_name() {
     let tools = Tools::new();
@@ -213,7 +217,7 @@ fn bucky_fill_of_a_file_onto_itself_is_refused_by_whatever_name() {
     symlink(&path, tools.path("soft.wsp")).unwrap();
     for other in ["w/m.wsp", "./w/../w/m.wsp", "hard.wsp", "soft.wsp"] {
         let done = tools.run("bucky-fill", &["-d", "w/m.wsp", other]).assert_code(1);
-        done.assert_tells("same file");
+        done.assert_stderr_has("same file");
         assert_eq!(points(&path), [tools.back(1, 1.0)]);
     }
 }
@@ -238,15 +242,19 @@ fn findhash_analyzes_a_ring_and_its_keys_as_the_go_tool_does() {
 
 /// D36: the Go tool panics.
 #[test]
-fn findhash_tells_an_empty_file_and_what_it_cannot_read() {
+fn findhash_reports_an_empty_file_and_an_unreadable_one() {
     let tools = Tools::new();
     for text in ["", "\n", "# nothing\n"] {
         tools.text("ring", text);
-        tools.run("findhash", &["ring"]).assert_code(1).assert_tells("has no nodes");
+        tools.run("findhash", &["ring"]).assert_code(1).assert_stderr_has("has no nodes");
     }
     tools.text("ring", "h1\nh2:99999\n");
-    tools.run("findhash", &["ring"]).assert_code(1).assert_tells("line 2").assert_tells("99999");
-    tools.run("findhash", &["nope"]).assert_code(1).assert_tells("cannot read nope");
+    tools
+        .run("findhash", &["ring"])
+        .assert_code(1)
+        .assert_stderr_has("line 2")
+        .assert_stderr_has("99999");
+    tools.run("findhash", &["nope"]).assert_code(1).assert_stderr_has("cannot read nope");
     tools.run("findhash", &[]).assert_code(2);
 }
 
@@ -265,7 +273,7 @@ fn findhash_prints_better_and_better_solutions_until_it_is_stopped() {
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
     child.wait().unwrap();
     let text = std::fs::read_to_string(&out).unwrap();
-    // The end may have come in the middle of a third.
+    // The program may have been stopped in the middle of a third solution.
     let (whole, _) = text.rsplit_once(last_line).unwrap();
     let text = format!("{whole}{last_line}");
     let mut spreads = Vec::new();
@@ -309,9 +317,17 @@ fn gentestmetrics_prints_rounds_of_lines_oldest_first() {
 #[test]
 fn gentestmetrics_refuses_an_interval_or_a_limit_of_0() {
     let tools = Tools::new();
-    tools.run("gentestmetrics", &["-i", "0"]).assert_code(2).assert_stdout("").assert_tells("-i");
-    tools.run("gentestmetrics", &["-l", "0"]).assert_code(2).assert_stdout("").assert_tells("-l");
-    tools.run("gentestmetrics", &["-f", "nope"]).assert_code(1).assert_tells("nope");
+    tools
+        .run("gentestmetrics", &["-i", "0"])
+        .assert_code(2)
+        .assert_stdout("")
+        .assert_stderr_has("-i");
+    tools
+        .run("gentestmetrics", &["-l", "0"])
+        .assert_code(2)
+        .assert_stdout("")
+        .assert_stderr_has("-l");
+    tools.run("gentestmetrics", &["-f", "nope"]).assert_code(1).assert_stderr_has("nope");
 }
 
 #[test]
@@ -336,27 +352,28 @@ fn bucky_isempty_lists_paths_or_names_of_files_without_points() {
     done.assert_code(0).assert_stdout("w/full.wsp: 2 data points used out of 1440 in w/full.wsp\n");
 }
 
-/// D49: the Go tool finds nothing below `.`, and ends a walk at the first bad file. D19: it exits 0 after a bad file.
+/// D49: the Go tool finds nothing below `.`, and stops at the first bad file. D19: it exits 0 after a bad
+/// file.
 #[test]
-fn bucky_isempty_walks_the_current_folder_and_goes_on_after_a_bad_file() {
+fn bucky_isempty_walks_the_current_folder_and_continues_after_a_bad_file() {
     let tools = Tools::new();
     tools.metric("", "a.empty", &[]);
     tools.metric("", "z.empty", &[]);
     tools.text("m.wsp", "no file of Whisper's");
-    let done = tools.run("bucky-isempty", &["-p", "."]).assert_code(1).assert_tells("m.wsp");
+    let done = tools.run("bucky-isempty", &["-p", "."]).assert_code(1).assert_stderr_has("m.wsp");
     done.assert_stdout("./a/empty.wsp\n./z/empty.wsp\n");
     let done = tools.run("bucky-isempty", &["m.wsp", "nope.wsp", "notes.txt", "a/empty.wsp"]);
-    let done = done.assert_code(1).assert_stdout("a/empty.wsp\n").assert_tells("m.wsp");
-    done.assert_tells("nope.wsp").assert_tells("notes.txt: not a .wsp file");
+    let done = done.assert_code(1).assert_stdout("a/empty.wsp\n").assert_stderr_has("m.wsp");
+    done.assert_stderr_has("nope.wsp").assert_stderr_has("notes.txt: not a .wsp file");
     tools
         .run("bucky-isempty", &["-p", "no-such-folder"])
         .assert_code(1)
-        .assert_tells("no-such-folder");
+        .assert_stderr_has("no-such-folder");
 }
 
-/// D49: to the Go tool a file whose points are all too old is as one that was never written to.
+/// D49: the Go tool treats a file with only expired points like one that was never written.
 #[test]
-fn bucky_isempty_tells_old_files_from_those_never_written_to() {
+fn bucky_isempty_distinguishes_old_files_from_those_never_written_to() {
     let tools = Tools::new();
     let old = tools.metric("w", "old", &[]);
     let mut bytes = std::fs::read(&old).unwrap();

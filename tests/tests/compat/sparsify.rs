@@ -1,4 +1,4 @@
-//! `bucky-sparsify` beside writers that write as carbon does.
+//! `bucky-sparsify` with concurrent writers that write as carbon does.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -15,7 +15,7 @@ use crate::small_tools::{Tools, points};
 
 const FILES: usize = 24;
 
-/// A dense file of a point a second for a day, some 1 MB.
+/// A dense file with a point a second for a day, some 1 MB.
 pub(crate) fn day_of_seconds(path: &Path) {
     let options = CreateOptions {
         retentions: vec!["1s:1d".parse().unwrap()],
@@ -48,12 +48,12 @@ impl Scribbler {
         std::fs::read_to_string(&self.ledger).unwrap()
     }
 
-    /// How many points it has written so far, less a few.
+    /// At least how many points it has written so far.
     pub(crate) fn count(&self) -> usize {
         self.text().lines().count()
     }
 
-    /// What it has written by its end: file, timestamp, value.
+    /// The points that it has written until its end: file, timestamp, value.
     pub(crate) fn written(mut self) -> Vec<(String, u32, f64)> {
         let ended = wait::within(wait::LIMIT, || self.process.try_wait().unwrap());
         assert!(ended.is_some_and(|status| status.success()), "the writer failed: {ended:?}");
@@ -72,14 +72,14 @@ impl Drop for Scribbler {
     }
 }
 
-/// Sparsifies files that writers write to meanwhile, and looks for every point that they have written.
+/// Sparsifies files during writes, and looks for every point that was written.
 fn no_point_is_lost_beside(manner: &str, flags: &[&str]) {
-    // On a busy processor all may be done before the writer has had its turn: then once more.
+    // On a busy processor the files may be done before the writer writes anything. Then it is tried again.
     let is_enough = (0..20).any(|_| found_of_points_beside(manner, flags) > 500);
     assert!(is_enough, "too few points were written meanwhile, again and again");
 }
 
-/// The same once; how many points were written, all of which are there.
+/// One attempt; returns how many points were written, all of which must be found.
 fn found_of_points_beside(manner: &str, flags: &[&str]) -> usize {
     let tools = Tools::new();
     let folder = tools.path("w");
@@ -89,13 +89,13 @@ fn found_of_points_beside(manner: &str, flags: &[&str]) -> usize {
     files.iter().for_each(|file| day_of_seconds(file));
     let size = |path: &PathBuf| path.metadata().unwrap().blocks() * 512;
     let before: u64 = files.iter().map(size).sum();
-    // One writer a file: no two of whisper.py that do not lock write into one file.
+    // One writer for each file: two processes of whisper.py without locks must not write to the same file.
     let scribbler = Scribbler::start(&tools, &folder, manner, 1);
     let args: Vec<&str> = flags.iter().copied().chain(["-d", "w"]).collect();
     let done = tools.run("bucky-sparsify", &args).assert_code(0);
     std::fs::write(folder.join("stop"), "").unwrap();
     let written = scribbler.written();
-    done.assert_tells(&format!("Re-wrote {FILES} Whisper files"));
+    done.assert_stderr_has(&format!("Re-wrote {FILES} Whisper files"));
     let after: u64 = files.iter().map(size).sum();
     assert!(after < before, "{before} bytes became {after}");
 
@@ -127,16 +127,16 @@ fn bucky_sparsify_loses_no_point_of_a_writer_that_locks() {
     no_point_is_lost_beside("locks", &["--by-lock"]);
 }
 
-/// D28, and what carbon does unless it is told otherwise.
+/// D28, with carbon's default, which takes no locks.
 #[test]
 fn bucky_sparsify_loses_no_point_of_a_writer_that_does_not_lock() {
     no_point_is_lost_beside("plain", &[]);
 }
 
-/// D28: the Go tool's files have another mode, owner and time afterwards, it skips what begins with a dot, leaves
-/// `.sparse` files behind when it fails, and exits 0 always.
+/// D28: the Go tool changes the mode, owner and time of files, skips names that begin with a dot, leaves
+/// `.sparse` files behind when it fails, and always exits 0.
 #[test]
-fn bucky_sparsify_keeps_files_as_they_are_and_tells_what_it_could_not_do() {
+fn bucky_sparsify_keeps_files_as_they_are_and_reports_failures() {
     let tools = Tools::new();
     std::fs::create_dir(tools.path("w")).unwrap();
     let path = tools.path("w/a.wsp");
@@ -146,10 +146,10 @@ fn bucky_sparsify_keeps_files_as_they_are_and_tells_what_it_could_not_do() {
     file.set_modified(UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
     let content = std::fs::read(&path).unwrap();
 
-    // Somebody has it open: it is named, and left alone.
+    // Another process has it open: it is named, and left alone.
     let before = path.metadata().unwrap();
     let done = tools.run("bucky-sparsify", &["--lock-timeout", "0", "./w"]).assert_code(1);
-    done.assert_tells("./w/a.wsp").assert_tells("in use");
+    done.assert_stderr_has("./w/a.wsp").assert_stderr_has("in use");
     assert_eq!(path.metadata().unwrap().blocks(), before.blocks());
     drop(file);
 
@@ -157,29 +157,29 @@ fn bucky_sparsify_keeps_files_as_they_are_and_tells_what_it_could_not_do() {
     done.assert_stdout("./w/a.wsp\n");
     assert_eq!(path.metadata().unwrap().blocks(), before.blocks());
     let done = tools.run("bucky-sparsify", &["-d", "./w", "nope"]).assert_code(1).assert_stdout("");
-    done.assert_tells("Rewriting: ./w/a.wsp")
-        .assert_tells("Re-wrote 1 Whisper files")
-        .assert_tells("nope");
+    done.assert_stderr_has("Rewriting: ./w/a.wsp")
+        .assert_stderr_has("Re-wrote 1 Whisper files")
+        .assert_stderr_has("nope");
     let after = path.metadata().unwrap();
     assert!(after.blocks() < before.blocks() / 10);
-    let told = |of: &std::fs::Metadata| (of.ino(), of.mode(), of.uid(), of.gid(), of.mtime());
-    assert_eq!(told(&after), told(&before));
+    let attributes = |of: &std::fs::Metadata| (of.ino(), of.mode(), of.uid(), of.gid(), of.mtime());
+    assert_eq!(attributes(&after), attributes(&before));
     assert_eq!(std::fs::read(&path).unwrap(), content);
     assert_eq!(std::fs::read_dir(tools.path("w")).unwrap().count(), 1);
-    tools.run("bucky-sparsify", &["w/a.wsp", "-d"]).assert_code(0).assert_tells("Re-wrote 0");
-    // What an operator names and is no metric's file is not passed over in silence.
+    tools.run("bucky-sparsify", &["w/a.wsp", "-d"]).assert_code(0).assert_stderr_has("Re-wrote 0");
+    // A file that the operator names is not skipped silently if it is not a metric's file.
     std::os::unix::fs::symlink("a.wsp", tools.path("w/link.wsp")).unwrap();
     std::fs::write(tools.path("w/notes.txt"), "x").unwrap();
     for named in ["w/link.wsp", "w/notes.txt"] {
         let done = tools.run("bucky-sparsify", &[named]).assert_code(1);
-        done.assert_tells(&format!("{named} is neither a .wsp file"));
+        done.assert_stderr_has(&format!("{named} is neither a .wsp file"));
     }
     tools.run("bucky-sparsify", &["w"]).assert_code(0);
     tools.run("bucky-sparsify", &[]).assert_code(2);
     assert!(points(&path).is_empty());
 }
 
-/// Where the files belong to somebody else, the kernel gives no lease: nothing is punched unasked.
+/// If the files belong to another user, the kernel grants no lease: nothing is punched unless asked for.
 #[test]
 fn bucky_sparsify_does_nothing_where_the_kernel_gives_no_lease() {
     let tools = Tools::new();
@@ -187,7 +187,7 @@ fn bucky_sparsify_does_nothing_where_the_kernel_gives_no_lease() {
     day_of_seconds(&path);
     let before = path.metadata().unwrap().blocks();
     if !rustix::process::geteuid().is_root() {
-        // Only root can lay down a file that is not its own; without that there is nothing to refuse.
+        // Only root can create a file of another owner; without root there is nothing to refuse.
         tools.run("bucky-sparsify", &["a.wsp"]).assert_code(0);
         return;
     }
@@ -198,6 +198,6 @@ fn bucky_sparsify_does_nothing_where_the_kernel_gives_no_lease() {
     command.arg("--bounding-set=-lease").arg(tools.path("bucky-sparsify")).arg("a.wsp");
     command.current_dir(tools.path(""));
     let done = Running::start(command).finish().assert_code(1);
-    done.assert_tells("a.wsp").assert_tells("lease").assert_tells("--by-lock");
+    done.assert_stderr_has("a.wsp").assert_stderr_has("lease").assert_stderr_has("--by-lock");
     assert_eq!(path.metadata().unwrap().blocks(), before);
 }

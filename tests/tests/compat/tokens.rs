@@ -1,4 +1,4 @@
-//! Clusters whose daemons want tokens: what works with one, and what is refused without.
+//! Clusters whose daemons require tokens: what works with a token, and what is refused without.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::cluster;
 
 const SECRET: &str = "a secret of the cluster, long enough for anybody";
-/// Longer than any command takes that is refused at once, and shorter than any that tries again.
+/// Longer than a refused command takes, and shorter than one that tries again.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
-/// A token as the Go tool's users have them: it lasts for ever.
+/// A token as the Go tool's users have them, without an expiry.
 fn token(namespaces: &[&str], ops: &[&str]) -> String {
     minted(SECRET, &json!({"namespaces": namespaces, "ops": ops}))
 }
@@ -26,7 +26,7 @@ fn all() -> String {
     token(&["*"], &["*"])
 }
 
-/// A file of the cluster's folder with this in it.
+/// A file in the cluster's folder with this content.
 fn file(cluster: &TestCluster, name: &str, content: &str) -> String {
     let path = cluster.path(name);
     std::fs::write(&path, format!("{content}\n")).unwrap();
@@ -65,8 +65,8 @@ fn send(
     Http::new().send(method, &cluster.url(0, path), &headers, body.to_vec()).unwrap()
 }
 
-/// Everything that the contract of a move needs is asked for with tokens: by the client, by daemons that pull, and by
-/// those that have their tombstones confirmed.
+/// Every request of a move carries a token: those of the client, of daemons that pull, and of daemons that
+/// get their tombstones confirmed.
 #[test]
 fn a_cluster_with_tokens_is_moved_proved_and_healed() {
     let mut cluster = protected(cluster(3));
@@ -75,7 +75,7 @@ fn a_cluster_with_tokens_is_moved_proved_and_healed() {
     cluster.start();
     let token_file = file(&cluster, "token", &all());
     let run = |args: &[&str]| bucky_with(&cluster, &token_file, args);
-    let mut told = String::new();
+    let mut output = String::new();
     for args in [
         &["servers", "-v"][..],
         &["list", "-v"],
@@ -87,17 +87,17 @@ fn a_cluster_with_tokens_is_moved_proved_and_healed() {
         &["stat", "-r", "."],
     ] {
         let finished = run(args).assert_code(0);
-        told.push_str(&finished.stdout);
-        told.push_str(&finished.stderr);
+        output.push_str(&finished.stdout);
+        output.push_str(&finished.stderr);
     }
     cluster.assert_all_in_place(&before);
     for node in cluster.nodes() {
-        told.push_str(&node.log());
+        output.push_str(&node.log());
     }
-    assert!(told.contains("/v1/confirm") || told.contains("/v1/pull"), "{told}");
-    // No part of any token: every one begins with the same header.
+    assert!(output.contains("/v1/confirm") || output.contains("/v1/pull"), "{output}");
+    // No part of any token may be shown: every token begins with the same header.
     for hidden in [SECRET, "eyJ", all().split('.').nth(2).unwrap()] {
-        assert!(!told.contains(hidden), "{hidden:?} is told");
+        assert!(!output.contains(hidden), "{hidden:?} is printed");
     }
 }
 
@@ -123,17 +123,17 @@ fn without_a_good_token_every_command_says_so_at_once_and_nothing_is_changed() {
     ] {
         let token_file = file(&cluster, name, &token);
         for args in commands {
-            let finished = bucky_with(&cluster, &token_file, args).assert_tells(said);
+            let finished = bucky_with(&cluster, &token_file, args).assert_stderr_has(said);
             assert!(matches!(finished.code, Some(1 | 3)), "{name}: {finished}");
             assert!(finished.took < AT_ONCE, "{name}: {finished}");
-            let finished = finished.assert_tells("403");
+            let finished = finished.assert_stderr_has("403");
             let names = cluster.nodes().iter().any(|node| finished.stderr.contains(&node.addr()));
             assert!(names, "{name}: no node is named: {finished}");
             assert!(!finished.stderr.contains(&token), "{name}");
         }
     }
     for args in ALL {
-        let finished = cluster.bucky(args).assert_tells("give bucky -api-token-file");
+        let finished = cluster.bucky(args).assert_stderr_has("give bucky -api-token-file");
         assert!(matches!(finished.code, Some(1 | 3)) && finished.took < AT_ONCE, "{finished}");
     }
     for (node, marks) in cluster.nodes().iter().zip(&marks) {
@@ -156,7 +156,7 @@ const LISTING: &[&[&str]] =
     &[&["list"], &["inconsistent"], &["rebalance"], &["verify"], &["du", "-r", "."]];
 const CHANGING: &[&[&str]] = &[&["rebalance"]];
 
-/// D36: the Go tool panics where the file is not there.
+/// D36: the Go tool panics if the file does not exist.
 #[test]
 fn d36_a_token_file_that_holds_no_token_is_a_mistake_that_is_named() {
     let cluster = cluster(1).lay();
@@ -172,14 +172,14 @@ fn d36_a_token_file_that_holds_no_token_is_a_mistake_that_is_named() {
         };
         for args in [&["list"][..], &["rebalance"], &["servers"]] {
             let finished = bucky_with(&cluster, &path, args).assert_code(2);
-            let finished = finished.assert_tells("-api-token-file").assert_tells(&path);
-            let finished = finished.assert_tells(said).assert_stdout("");
+            let finished = finished.assert_stderr_has("-api-token-file").assert_stderr_has(&path);
+            let finished = finished.assert_stderr_has(said).assert_stdout("");
             assert!(!finished.stderr.contains("panic") && !finished.stderr.contains("a.b.c"));
         }
     }
 }
 
-/// Section 7 of the contract, from one end to the other, with a token that nothing of ours has made.
+/// Section 7 of the contract, from beginning to end, with a token that none of our code has created.
 #[test]
 fn a_token_of_the_go_tools_users_opens_the_go_tools_routes() {
     let mut cluster = protected(cluster(1));
@@ -239,18 +239,18 @@ fn a_token_that_bucky_makes_opens_what_it_says_and_no_more() {
     assert_eq!(listed.stdout.lines().count(), 20);
     bucky_with(&cluster, &token_file, &["heal", "-f"]).assert_code(0);
     let shown = cluster.bucky_alone(&["token", "--show", &token_file, "--secret-file", secret]);
-    let shown = shown.assert_code(0).assert_says("namespace: *  (and lists)\nops: read\n");
-    let shown = shown.assert_says("signature: good\n");
-    // An hour, if nothing is said.
+    let shown = shown.assert_code(0).assert_stdout_has("namespace: *  (and lists)\nops: read\n");
+    let shown = shown.assert_stdout_has("signature: good\n");
+    // An hour by default.
     assert!(shown.stdout.contains("(in 1h00m)") || shown.stdout.contains("(in 59m"), "{shown}");
 
     let everlasting = make(&["-namespaces=app.*,b\\,c", "-ops=update,delete", "-expires=never"]);
     let token_file = file(&cluster, "everlasting", everlasting.assert_code(0).stdout.trim());
     let shown = cluster.bucky_alone(&["token", "--show", &token_file]).assert_code(0);
     shown
-        .assert_says("namespace: app.*\nnamespace: b\\\\,c\nops: update, delete\n")
-        .assert_says("expires: never\n");
-    bucky_with(&cluster, &token_file, &["list"]).assert_tells("no access");
+        .assert_stdout_has("namespace: app.*\nnamespace: b\\\\,c\nops: update, delete\n")
+        .assert_stdout_has("expires: never\n");
+    bucky_with(&cluster, &token_file, &["list"]).assert_stderr_has("no access");
 
     for (args, said) in [
         (&["--namespaces", "*", "--ops", "read", "--expires", "0"][..], "valid for 0 s"),
@@ -261,21 +261,22 @@ fn a_token_that_bucky_makes_opens_what_it_says_and_no_more() {
         (&["--namespaces", "*"], "--ops"),
         (&["--ops", "read"], "--namespaces"),
     ] {
-        make(args).assert_code(2).assert_tells(said).assert_stdout("");
+        make(args).assert_code(2).assert_stderr_has(said).assert_stdout("");
     }
     let blank = file(&cluster, "blank", "");
     cluster
         .bucky_alone(&["token", "--secret-file", &blank, "--namespaces", "*", "--ops", "read"])
         .assert_code(2)
-        .assert_tells("only white space");
+        .assert_stderr_has("only white space");
     let foreign = file(&cluster, "foreign", &minted("another", &json!({"ops": ["*"]})));
     cluster
         .bucky_alone(&["token", "--show", &foreign, "--secret-file", secret])
         .assert_code(1)
-        .assert_says("signature: signature is invalid");
+        .assert_stdout_has("signature: signature is invalid");
 }
 
-/// A right to see lists, and to everything with some metrics: those are moved, and the others named and left.
+/// A token that may see lists, and may do everything with some metrics: those are moved, and the others are
+/// named and left.
 #[test]
 fn a_narrow_token_moves_what_it_may_and_leaves_the_rest_where_it_is() {
     let mut cluster = protected(cluster(2));
@@ -296,7 +297,7 @@ fn a_narrow_token_moves_what_it_may_and_leaves_the_rest_where_it_is() {
         let said = format!("bucky: {name}: {}: ", cluster.node(1).addr());
         assert!(moved.stderr.contains(&said) && moved.stderr.contains("no access"), "{moved}");
     }
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert_eq!(cluster.node(0).metrics(), web);
     assert_eq!(cluster.node(1).metrics(), app);
     let token_file = file(&cluster, "token", &all());
@@ -304,7 +305,7 @@ fn a_narrow_token_moves_what_it_may_and_leaves_the_rest_where_it_is() {
     cluster.assert_all_in_place(&before);
 }
 
-/// A node that is drained is no member of the ring that the others have.
+/// A drained node is not a member of the ring of the other nodes.
 #[test]
 fn a_drained_node_is_fetched_from_where_peer_names_it_and_nowhere_else() {
     let mut cluster = protected(cluster(3).in_ring(2));
@@ -317,7 +318,7 @@ fn a_drained_node_is_fetched_from_where_peer_names_it_and_nowhere_else() {
     let marks: Vec<_> = cluster.nodes().iter().map(|node| tree::marks(&node.prefix())).collect();
     let refused = bucky_with(&cluster, &token_file, &["rebalance", &drained]).assert_code(1);
     assert!(refused.took < AT_ONCE, "{refused}");
-    refused.assert_tells(&format!("start this buckyd with --peer {drained}"));
+    refused.assert_stderr_has(&format!("start this buckyd with --peer {drained}"));
     assert_untouched(&marks[2], &cluster.node(2).prefix());
     for number in 0..2 {
         cluster.node_mut(number).stop();
@@ -336,14 +337,14 @@ fn tokens_are_switched_on_node_by_node() {
     let before = cluster.ledger();
     let secret = PathBuf::from(file(&cluster, "secret", SECRET));
     let token_file = file(&cluster, "token", &all());
-    // The source wants tokens already, the destination has no secret yet.
+    // The source requires tokens already, the destination has no secret yet.
     cluster.node_mut(0).protect(&secret, &all());
     cluster.start();
     bucky_with(&cluster, &token_file, &["servers"]).assert_code(0);
     bucky_with(&cluster, &token_file, &["list"]).assert_code(0);
     let refused = bucky_with(&cluster, &token_file, &["rebalance"]).assert_code(1);
     assert!(refused.took < AT_ONCE, "{refused}");
-    refused.assert_tells(
+    refused.assert_stderr_has(
         "both daemons need the same secret, in -auth-jwt-secret-file, and clocks that agree",
     );
     cluster.node_mut(1).stop();
@@ -353,7 +354,7 @@ fn tokens_are_switched_on_node_by_node() {
     cluster.assert_all_in_place(&before);
 }
 
-/// A secret that was set on one node only, or changed there: its neighbours' tombstones wait, and are told.
+/// A secret that was set or changed on one node only: its neighbours' tombstones wait, and are reported.
 #[test]
 fn tombstones_wait_for_an_owner_with_another_secret_and_go_when_it_has_theirs() {
     let mut cluster = protected(cluster(2).gate(1));
@@ -380,14 +381,14 @@ fn tombstones_wait_for_an_owner_with_another_secret_and_go_when_it_has_theirs() 
     wait::until("the tombstones are held", || held().is_some());
     assert!(!tree::tombstones(&cluster.node(0).prefix()).is_empty());
     cluster.node_mut(1).stop();
-    // The cluster's secret counts beside it: that is how secrets are changed.
+    // The cluster's secret is valid beside it: secrets are changed in this way.
     let secret = cluster.path("secret");
     cluster.node_mut(1).flag("--auth-jwt-accept-secret-file", secret.to_str().unwrap());
     cluster.node_mut(1).start();
     cluster.assert_all_in_place(&before);
 }
 
-/// D10: with an empty or blank secret file the Go daemon runs open without a word.
+/// D10: with an empty or blank secret file the Go daemon silently runs without protection.
 #[test]
 fn d10_a_daemon_with_a_blank_or_missing_secret_file_does_not_start() {
     let mut cluster = cluster(1).lay();

@@ -1,4 +1,4 @@
-//! Files that are longer than what a daemon holds in memory: moved, filled and confirmed all the same.
+//! Files that are longer than what a daemon holds in memory are moved, filled and confirmed.
 
 use bucky_tests::metrics::{Layout, MINUTES, minutes, now};
 use bucky_tests::{CrashPoint, TestCluster, tree, wait};
@@ -7,7 +7,7 @@ use bucky_whisper::{Aggregation, Point};
 use crate::cluster;
 use crate::crash::assert_nothing_is_half_made;
 
-/// 14.5 MB and 17 KB; with the least memory a file that is held may have 12 MiB.
+/// 14.5 MB and 17 KB; with the minimum memory a daemon holds files of up to 12 MiB.
 const LONG: Layout =
     Layout { retentions: "1s:14d,1m:16d", aggregation: Aggregation::Last, x_files_factor: 0.0 };
 
@@ -17,14 +17,14 @@ fn seconds(ages: impl IntoIterator<Item = u32>) -> Vec<Point> {
     ages.into_iter().map(point).collect()
 }
 
-/// They could be neither moved nor archived, and the plan said that they fit.
+/// Such files could be neither moved nor archived, although the plan said that they fit.
 #[test]
-fn a_long_file_is_moved_whole_or_filled_and_its_tombstone_goes() {
+fn a_long_file_is_moved_or_filled_completely_and_its_tombstone_goes() {
     let mut cluster: TestCluster = cluster(3).flag("--memory", "96").lay();
     let [new, both, short] =
         ["long.new", "long.both", "short"].map(|stem| cluster.name_owned_by(1, stem));
     cluster.node(0).write(&new, &LONG, &seconds(1..900));
-    // Points of the same time at both: the owner's stay. And each has some of its own.
+    // Both have points of the same times: the owner's stay. Each also has points of its own.
     cluster.node(0).write(&both, &LONG, &seconds((1..900).step_by(2)));
     cluster.node(1).write(&both, &LONG, &seconds((1..900).step_by(3)));
     cluster.node(2).write(&both, &LONG, &seconds(200_000..200_500));
@@ -38,8 +38,8 @@ fn a_long_file_is_moved_whole_or_filled_and_its_tombstone_goes() {
     cluster.bucky(&["verify"]).assert_code(0);
 }
 
-/// The owner of a tombstone has another content by then, as it has wherever metrics are still written: the tombstone is sent
-/// once more, and goes when the owner has found every point of it in its file.
+/// The owner's file has changed since, as it does for any metric that is still written: the tombstone is sent
+/// again, and is unlinked when the owner has found every point of it in its file.
 #[test]
 fn a_long_tombstone_goes_although_its_owner_has_been_written_to() {
     let mut cluster = cluster(2).flag("--memory", "96").flag("--tombstone-grace", "5").lay();
@@ -47,17 +47,17 @@ fn a_long_tombstone_goes_although_its_owner_has_been_written_to() {
     cluster.node(0).write(&metric, &LONG, &seconds(100..900));
     cluster.start();
     let before = cluster.ledger();
-    // Where there is nothing to compare it with, it is misplaced, and no more.
+    // Without another copy to compare, it is only reported as misplaced.
     let verified = cluster.bucky(&["verify"]).assert_code(1);
     assert!(!verified.stdout.contains("cannot be"), "{verified}");
     cluster.bucky(&["rebalance"]).assert_code(0);
     assert!(!tree::tombstones(&cluster.node(0).prefix()).is_empty());
-    // In no minute that the others are in: a writer rolls up its own points anew.
+    // In another minute than the others, because a writer rolls up its own points again.
     cluster.node(1).write(&metric, &LONG, &seconds(1..30));
     cluster.assert_all_in_place(&before);
 }
 
-/// Its daemons end in the middle: nothing is half made, nothing is left, and the next run finishes.
+/// The daemons end during the move: no file is half written, nothing is left over, and the next run finishes.
 #[test]
 fn a_long_move_that_is_cut_off_by_a_crash_loses_nothing() {
     let calls = [(0, "flock", 20), (0, "renameat", 1), (1, "pwrite64", 30), (1, "pwrite64", 2)];
@@ -104,11 +104,11 @@ fn a_long_file_that_is_no_whisper_file_gets_no_place() {
     cluster.node(0).put(&metric, &content);
     cluster.start();
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    run.assert_tells("archive count at byte 12 is 0");
+    run.assert_stderr_has("archive count at byte 12 is 0");
     assert!(cluster.node(0).has(&metric) && !cluster.node(1).has(&metric));
 }
 
-/// Another layout, of which the source's points have no place in the owner's.
+/// Another layout: the source's points have no place in the owner's file.
 #[test]
 fn a_long_source_with_points_that_have_no_place_stays() {
     let mut cluster = cluster(2).flag("--memory", "96").lay();
@@ -116,8 +116,8 @@ fn a_long_source_with_points_that_have_no_place_stays() {
     cluster.node(0).write(&metric, &LONG, &seconds(1..900));
     cluster.node(1).write(&metric, &MINUTES, &minutes(now(), [1.0]));
     cluster.start();
-    cluster.bucky(&["rebalance"]).assert_code(1).assert_tells("899 points have no place");
+    cluster.bucky(&["rebalance"]).assert_code(1).assert_stderr_has("899 points have no place");
     assert!(cluster.node(0).has(&metric));
-    // It is not called in place either.
-    cluster.bucky(&["verify"]).assert_code(1).assert_says("has no place for 899 points");
+    // Verify does not report it as in place either.
+    cluster.bucky(&["verify"]).assert_code(1).assert_stdout_has("has no place for 899 points");
 }

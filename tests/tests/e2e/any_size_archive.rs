@@ -1,5 +1,5 @@
-//! Files that are longer than what a daemon holds in memory: archived, restored, compared, and taken and sent by the Go tool's
-//! routes, with every point, and without anybody holding them.
+//! Files that are longer than what a daemon holds in memory are archived, restored, compared, and sent and
+//! received on the Go tool's routes, with every point, and no process holds a whole file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,21 +12,21 @@ use bucky_whisper::{Aggregation, Image, Point};
 
 use crate::cluster;
 
-/// 104 MB: with the least memory a daemon holds files of 12 MiB, and the client holds 32.
+/// 104 MB. With the minimum memory a daemon holds files of up to 12 MiB, and the client up to 32 MiB.
 const LONG: Layout =
     Layout { retentions: "1s:100d", aggregation: Aggregation::Last, x_files_factor: 0.0 };
-/// 14.5 MB: too long for a daemon, and not for the client.
+/// 14.5 MB: too long for a daemon, but not for the client.
 const LONGISH: Layout =
     Layout { retentions: "1s:14d,1m:16d", aggregation: Aggregation::Last, x_files_factor: 0.0 };
-/// What a client or a daemon may have in memory at most.
+/// The limit for the memory of a client or a daemon.
 const PEAK_MIB: u64 = 150;
 
-/// A point at each of these ages before `now`, in seconds.
+/// Points with these ages before `now`, in seconds.
 fn seconds(now: u32, ages: impl IntoIterator<Item = u32>, value: f64) -> Vec<Point> {
     ages.into_iter().map(|age| Point { timestamp: now - age, value }).collect()
 }
 
-/// By time, the values of the finest archive of a file.
+/// The values of the finest archive of a file, by time.
 fn values(path: &Path, now: u32) -> BTreeMap<u32, f64> {
     let content = std::fs::read(path).unwrap();
     let image = Image::parse(&content).unwrap();
@@ -34,7 +34,7 @@ fn values(path: &Path, now: u32) -> BTreeMap<u32, f64> {
     points.map(|point| (point.timestamp, point.value)).collect()
 }
 
-/// Waits for its end; what it had in memory stays within bounds.
+/// Waits for its end, and checks that its memory stayed within the limit.
 #[track_caller]
 fn in_little_memory(mut run: Running) -> Finished {
     let mut peak = 0;
@@ -63,7 +63,7 @@ fn tar(cluster: &TestCluster, args: &[&str]) -> (Running, PathBuf) {
     (Running::start_between(command, Stdio::null(), Some(data)), path)
 }
 
-/// They were left out of the archive, and a restore refused them.
+/// Such files were left out of the archive, and a restore refused them.
 #[test]
 fn long_files_are_archived_with_the_points_of_all_copies_and_restored() {
     let mut cluster = cluster(3).flag("--memory", "96").lay();
@@ -79,7 +79,8 @@ fn long_files_are_archived_with_the_points_of_all_copies_and_restored() {
     cluster.start();
     let (run, plain) = tar(&cluster, &["-r", "."]);
     let run = in_little_memory(run).assert_code(0);
-    run.assert_tells("3 metrics in 3 files").assert_tells("2 metrics are on several nodes");
+    run.assert_stderr_has("3 metrics in 3 files")
+        .assert_stderr_has("2 metrics are on several nodes");
     assert_daemons_are_small(&cluster);
     let folder = cluster.path("unpacked");
     std::fs::create_dir_all(&folder).unwrap();
@@ -88,7 +89,7 @@ fn long_files_are_archived_with_the_points_of_all_copies_and_restored() {
     let unpacked = Running::start(unpack).finish().assert_code(0);
     assert_eq!(unpacked.stderr, "", "{unpacked}");
     let of = |name: &str| folder.join(format!("{}.wsp", name.replace('.', "/")));
-    // The owner's values count.
+    // The owner's values are kept.
     let age = |t: &u32| now - t;
     let expected = |t: u32| match age(&t) {
         8_000_000.. => 3.0,
@@ -114,21 +115,21 @@ fn long_files_are_archived_with_the_points_of_all_copies_and_restored() {
     }
 }
 
-/// Restores an archive into a new cluster, once to where nothing is and once to where something is.
+/// Restores an archive into a new cluster, once to an empty place and once to an existing file.
 fn restored(archive: &Path, metric: &str, expected: &BTreeMap<u32, f64>, now: u32) {
     let mut other = cluster(2).flag("--memory", "96").lay();
     let owner = other.owners(metric)[0];
     other.start();
     let restore = || other.start_bucky(&["restore", archive.to_str().unwrap()]);
     let run = in_little_memory(restore()).assert_code(0);
-    run.assert_tells("3 metrics restored: 3 created");
+    run.assert_stderr_has("3 metrics restored: 3 created");
     assert!(values(&other.node(owner).path(metric), now) == *expected);
     // The owner's own points stay.
     let own = seconds(now, 50..60, 9.0);
     std::fs::remove_file(other.node(owner).path(metric)).unwrap();
     other.node(owner).write(metric, &LONG, &own);
     let run = in_little_memory(restore()).assert_code(0);
-    run.assert_tells("1 filled, 2 unchanged");
+    run.assert_stderr_has("1 filled, 2 unchanged");
     let mut all = expected.clone();
     all.extend(own.iter().map(|point| (point.timestamp, point.value)));
     assert!(values(&other.node(owner).path(metric), now) == all);
@@ -138,9 +139,9 @@ fn restored(archive: &Path, metric: &str, expected: &BTreeMap<u32, f64>, now: u3
     }
 }
 
-/// What has no room is named with what to do, and the rest is archived and restored.
+/// Files without enough space are named with the remedy, and the others are archived and restored.
 #[test]
-fn long_files_without_room_for_their_copies_are_named_and_the_others_go_on() {
+fn long_files_without_space_for_their_copies_are_named_and_the_others_continue() {
     let mut cluster = cluster(1).flag("--memory", "96").lay();
     cluster.node(0).write("a.long", &LONG, &seconds(now(), 1..10, 1.0));
     cluster.node(0).write("b.short", &MINUTES, &minutes(now(), [1.0]));
@@ -156,14 +157,18 @@ fn long_files_without_room_for_their_copies_are_named_and_the_others_go_on() {
     command.env("TMPDIR", "/nonexistent");
     let data = File::create(cluster.path("archive.tar")).unwrap();
     let run = Running::start_between(command, Stdio::null(), Some(data)).finish().assert_code(1);
-    run.assert_tells("a.long").assert_tells("set TMPDIR").assert_tells("1 metric in 1 file");
+    run.assert_stderr_has("a.long")
+        .assert_stderr_has("set TMPDIR")
+        .assert_stderr_has("1 metric in 1 file");
     let mut command = cluster.command(&["restore", whole.to_str().unwrap()]);
     command.env("TMPDIR", "/nonexistent");
     let run = Running::start(command).finish().assert_code(1);
-    run.assert_tells("a/long.wsp").assert_tells("set TMPDIR").assert_tells("1 metric restored");
+    run.assert_stderr_has("a/long.wsp")
+        .assert_stderr_has("set TMPDIR")
+        .assert_stderr_has("1 metric restored");
 }
 
-/// They were told as files that cannot be read.
+/// Such files were reported as unreadable.
 #[test]
 fn long_copies_that_differ_are_compared_point_by_point() {
     let mut cluster = cluster(3).replication_factor(2).flag("--memory", "96").lay();
@@ -171,7 +176,7 @@ fn long_copies_that_differ_are_compared_point_by_point() {
     let owners = cluster.owners(metric);
     let stranger = (0..3).find(|node| !owners.contains(node)).unwrap();
     let now = now();
-    // 100 and more seconds old for all of the test, and older than what is on its way between owners.
+    // At least 100 seconds old during the whole test, and older than what is on its way between owners.
     let write = |node: usize, ages: Vec<u32>| {
         cluster.node(node).write(metric, &LONG, &seconds(now, ages, 1.0));
     };

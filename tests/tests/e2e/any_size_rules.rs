@@ -1,5 +1,5 @@
-//! What an operator may ask for beyond a plain move, of files that are longer than what a daemon holds in memory: other
-//! schemas, corrupt copies and sources that were cut off.
+//! What an operator may request beyond a plain move, for files that are longer than what a daemon holds in
+//! memory: other schemas, corrupt copies, and sources that were cut off.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use bucky_whisper::{Aggregation, Image, OpenMode, Point, WhisperFile};
 use crate::cluster;
 use crate::crash::assert_nothing_is_half_made;
 
-/// 14.5 MB and 276 KB; with the least memory a file that is held may have 12 MiB.
+/// 14.5 MB and 276 KB; with the minimum memory a daemon holds files of up to 12 MiB.
 const LONG: Layout = layout("1s:14d,1m:16d");
 /// 8.3 MB.
 const SECONDS: Layout = layout("1s:8d");
@@ -30,7 +30,7 @@ fn seconds(ages: impl IntoIterator<Item = u32>) -> Vec<Point> {
     ages.into_iter().map(point).collect()
 }
 
-/// Points of five minutes for three days; none under which the owner has any: what those are rolled up to stands.
+/// Points of five minutes for three days. None of them covers a point of the owner, whose roll-ups stay.
 fn five_minutes() -> Vec<Point> {
     let now = now();
     minutes(now, (0..4_000).map(f64::from))
@@ -54,7 +54,8 @@ fn temporary_files(node: &Node) -> usize {
     std::fs::read_dir(node.prefix().join(".bucky/tmp")).unwrap().count()
 }
 
-/// Every point of both is in the new file, and the old one goes when the metric's own file has all of it.
+/// Every point of both is in the new file, and the old file is unlinked when the metric's file has all of
+/// them.
 #[test]
 fn long_files_are_reshaped_whichever_side_is_long() {
     let mut cluster: TestCluster = cluster(2).flag("--memory", "96").lay();
@@ -68,9 +69,9 @@ fn long_files_are_reshaped_whichever_side_is_long() {
     cluster.node(1).write(&both, &FIVE_MINUTES, &minutes(now(), (0..100).map(f64::from)));
     cluster.start();
     let before = cluster.ledger();
-    let told = cluster.bucky(&["rebalance", "--no-op"]).assert_code(0);
+    let plan = cluster.bucky(&["rebalance", "--no-op"]).assert_code(0);
     for metric_layouts in ["1s:2w,60s:16d", "60s:1d", "5m:30d", "1s:8d"] {
-        assert!(told.stdout.contains(metric_layouts), "{told}");
+        assert!(plan.stdout.contains(metric_layouts), "{plan}");
     }
     assert!(cluster.nodes().iter().all(|node| temporary_files(node) == 0));
     cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
@@ -81,7 +82,7 @@ fn long_files_are_reshaped_whichever_side_is_long() {
     assert!(cluster.nodes().iter().all(|node| temporary_files(node) == 0));
 }
 
-/// Of a file that is longer than all the memory that files may take.
+/// For a file that is longer than all the memory for files.
 #[test]
 fn a_long_reshape_takes_no_more_memory_than_the_daemon_may() {
     let mut cluster: TestCluster = cluster(2).flag("--memory", "96").lay();
@@ -98,8 +99,8 @@ fn a_long_reshape_takes_no_more_memory_than_the_daemon_may() {
     assert!(most < 96 * 1024, "{most} KiB");
 }
 
-/// A carbon that takes locks, and one that does not: each point that is written while the new file is made, or while the two change
-/// places, is in the new one once the old one is gone.
+/// A carbon that takes locks, and one that does not. Each point written while the new file is built or put in
+/// place is in the new file when the old one is unlinked.
 #[test]
 fn a_carbon_that_writes_to_a_long_file_while_it_is_reshaped_loses_nothing() {
     for locks in [true, false] {
@@ -147,8 +148,8 @@ fn write_one(path: &Path, timestamp: u32, locks: bool) {
     file.update(1.0, timestamp, now()).unwrap();
 }
 
-/// The owner's daemon ends in the middle: there is one whole file under the metric's name, nothing is lost, and the next run
-/// finishes.
+/// The owner's daemon ends during the reshape: there is one complete file under the metric's name, nothing is
+/// lost, and the next run finishes.
 #[test]
 fn a_long_reshape_that_is_cut_off_by_a_crash_loses_nothing() {
     let writes = [("pwrite64", 2), ("pwrite64", 5)];
@@ -186,7 +187,7 @@ fn a_long_reshape_that_is_cut_off_by_a_crash_loses_nothing() {
     assert!(crashes >= 5, "only {crashes} crashes");
 }
 
-/// A second under a known minute counts for `coarsen`, and what `drop` gives up is counted and told before.
+/// For `coarsen` a known minute covers its seconds. What `drop` gives up is counted and announced before.
 #[test]
 fn points_of_long_files_that_have_no_place_are_given_up_where_that_is_allowed() {
     let mut cluster: TestCluster = cluster(2).flag("--memory", "96").lay();
@@ -200,24 +201,24 @@ fn points_of_long_files_that_have_no_place_are_given_up_where_that_is_allowed() 
     let file = File::options().write(true).open(cluster.node(1).path(&dropped)).unwrap();
     file.set_modified(old).unwrap();
     cluster.start();
-    cluster.bucky(&["rebalance"]).assert_code(1).assert_tells("899 points");
+    cluster.bucky(&["rebalance"]).assert_code(1).assert_stderr_has("899 points");
     assert!(cluster.node(0).has(&coarser) && cluster.node(0).has(&dropped));
-    // Five minutes are made of none of its archives' points but by a roll-up, which is there too.
+    // Slots of five minutes come only from a roll-up of the other archives' points; that roll-up exists.
     let coarsen = ["rebalance", "-f", "--on-schema-difference", "coarsen"];
     cluster.bucky(&coarsen).assert_code(0);
     assert!(!cluster.node(0).has(&coarser) && !cluster.node(0).has(&dropped));
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert_eq!(layout_of(cluster.node(1), &coarser), "60s:16d");
-    // Behind what the owner keeps nothing is coarser.
+    // Before the owner's retention there is no coarser point.
     let before_that = cluster.name_owned_by(1, "before.that");
     cluster.node(0).write(&before_that, &LONG, &seconds(200_000..200_500));
     cluster.node(1).write(&before_that, &MINUTES, &minutes(now(), [1.0]));
     let drop = ["rebalance", "-f", "--yes", "--on-schema-difference", "drop"];
     cluster.bucky(&coarsen).assert_code(1);
     assert!(cluster.node(0).has(&before_that));
-    cluster.bucky(&drop).assert_code(0).assert_tells("will be lost");
+    cluster.bucky(&drop).assert_code(0).assert_stderr_has("will be lost");
     assert!(!cluster.node(0).has(&before_that));
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn corrupt_copies_and_cut_sources_are_replaced_and_salvaged_where_long_files_tak
     let whole = std::fs::read(cluster.node(0).path(&source)).unwrap();
     cluster.start();
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    run.assert_tells("--replace-corrupt").assert_tells("`bucky rebalance --salvage`");
+    run.assert_stderr_has("--replace-corrupt").assert_stderr_has("`bucky rebalance --salvage`");
     cluster.bucky(&["rebalance", "--replace-corrupt", "--salvage"]).assert_code(0);
     assert!(std::fs::read(cluster.node(1).path(&source)).unwrap() == whole);
     assert_eq!(layout_of(cluster.node(1), &corrupt), "60s:1d");
@@ -254,7 +255,7 @@ fn corrupt_copies_and_cut_sources_are_replaced_and_salvaged_where_long_files_tak
     let all: Vec<u32> = times(&whole);
     assert_eq!(times(&content(cluster.node(1), &cut)).len(), all.len());
     assert_eq!(times(&content(cluster.node(1), &there)).len(), all.len() + 100);
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     let lengths = |node: &Node| -> Vec<u64> {
         let mut lengths: Vec<u64> =
             kept(node).iter().map(|old| old.metadata().unwrap().len()).collect();

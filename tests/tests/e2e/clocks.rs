@@ -1,4 +1,4 @@
-//! Nodes whose clocks differ: named by `servers`, and nothing is deleted by them.
+//! Nodes whose clocks differ are named by `servers`, and nothing is deleted.
 
 use bucky_tests::cluster::assert_untouched;
 use bucky_tests::metrics::{MINUTES, minutes, now};
@@ -8,19 +8,19 @@ use crate::cluster;
 
 const HOUR: i64 = 3600;
 
-/// A cluster in which the last node has just come to the ring. Its daemons do not run yet.
-fn with_strays(nodes: usize) -> TestCluster {
+/// A cluster whose last node has just joined the ring. Its daemons do not run yet.
+fn with_misplaced(nodes: usize) -> TestCluster {
     let cluster = cluster(nodes).lay();
     cluster.scatter(60, &cluster.ring_of_first(nodes - 1));
     cluster
 }
 
-/// Runs `bucky` with `args`, which is refused, and wants no node to be touched by it.
+/// Runs `bucky` with `args`, which must be refused, and checks that no node has changed.
 #[track_caller]
 fn refused(cluster: &TestCluster, args: &[&str]) -> bucky_tests::Finished {
     let marks: Vec<_> = cluster.nodes().iter().map(|node| tree::marks(&node.prefix())).collect();
     let finished =
-        cluster.bucky(args).assert_code(3).assert_tells("the clocks differ by more than");
+        cluster.bucky(args).assert_code(3).assert_stderr_has("the clocks differ by more than");
     for (node, marks) in cluster.nodes().iter().zip(&marks) {
         assert_untouched(marks, &node.prefix());
     }
@@ -29,7 +29,7 @@ fn refused(cluster: &TestCluster, args: &[&str]) -> bucky_tests::Finished {
 
 #[test]
 fn a_node_whose_clock_is_ahead_is_named_and_nothing_is_deleted_until_it_is_set() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     cluster.node_mut(2).set_clock(Clock::Ahead(2 * HOUR));
     cluster.start();
     let before = cluster.ledger();
@@ -38,16 +38,16 @@ fn a_node_whose_clock_is_ahead_is_named_and_nothing_is_deleted_until_it_is_set()
     cluster
         .bucky(&["servers"])
         .assert_code(3)
-        .assert_says("Is cluster healthy: false")
-        .assert_tells(&said);
+        .assert_stdout_has("Is cluster healthy: false")
+        .assert_stderr_has(&said);
     let json = cluster.bucky(&["servers", "-j"]).assert_code(3).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let ahead = json["nodes"][2]["clock_ahead_millis"].as_i64().unwrap();
     assert!((ahead - 2 * HOUR * 1000).abs() < 60_000, "{ahead}");
-    refused(&cluster, &["rebalance"]).assert_tells(&said);
-    refused(&cluster, &["rebalance", "--no-op"]).assert_tells(&said);
-    // Where nothing is deleted, it is only told.
-    cluster.bucky(&["rebalance", "--no-op", "--no-delete"]).assert_code(0).assert_tells(&said);
+    refused(&cluster, &["rebalance"]).assert_stderr_has(&said);
+    refused(&cluster, &["rebalance", "--no-op"]).assert_stderr_has(&said);
+    // If nothing is deleted, it is only reported.
+    cluster.bucky(&["rebalance", "--no-op", "--no-delete"]).assert_code(0).assert_stderr_has(&said);
     cluster.node_mut(2).set_clock(Clock::Ahead(0));
     cluster.bucky(&["servers"]).assert_code(0);
     cluster.bucky(&["rebalance"]).assert_code(0);
@@ -62,34 +62,34 @@ fn a_copy_that_deletes_is_refused_as_a_rebalance_is() {
     cluster.start();
     let (from, to) = (cluster.node(0).addr(), cluster.node(1).addr());
     let said = format!("the clock of {to} is 1 h behind that of");
-    refused(&cluster, &["copy", "-src", &from, "-dst", &to, "-delete"]).assert_tells(&said);
+    refused(&cluster, &["copy", "-src", &from, "-dst", &to, "-delete"]).assert_stderr_has(&said);
     let seeds = ["-src-cluster-seed", &from, "-dst-cluster-seed", &to];
     let args = [&["backfill2"], seeds.as_slice(), &["-r", ".", "-delete"]].concat();
-    refused(&cluster, &args).assert_tells(&said);
-    cluster.bucky(&["copy", "-src", &from, "-dst", &to]).assert_code(0).assert_tells(&said);
+    refused(&cluster, &args).assert_stderr_has(&said);
+    cluster.bucky(&["copy", "-src", &from, "-dst", &to]).assert_code(0).assert_stderr_has(&said);
 }
 
 #[test]
 fn where_the_nodes_agree_the_clock_of_this_host_is_named() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     for node in 0..3 {
         cluster.node_mut(node).set_clock(Clock::Ahead(HOUR));
     }
     cluster.start();
     let said = "the clock of this host is 1 h behind that of";
-    refused(&cluster, &["rebalance"]).assert_tells(said);
-    let told = cluster.bucky(&["servers"]).assert_code(3).assert_tells(said).stderr;
-    assert_eq!(told.matches("the clock of").count(), 1, "{told}");
+    refused(&cluster, &["rebalance"]).assert_stderr_has(said);
+    let stderr = cluster.bucky(&["servers"]).assert_code(3).assert_stderr_has(said).stderr;
+    assert_eq!(stderr.matches("the clock of").count(), 1, "{stderr}");
 }
 
 #[test]
-fn a_clock_that_whisper_cannot_express_is_named_with_what_it_shows() {
-    let mut cluster = with_strays(3);
+fn a_clock_that_whisper_cannot_express_is_named_with_its_time() {
+    let mut cluster = with_misplaced(3);
     cluster.node_mut(1).set_clock(Clock::At(86_400));
     cluster.start();
     let said = format!("the clock of {} shows 1970/01/02", cluster.node(1).addr());
-    cluster.bucky(&["servers"]).assert_code(3).assert_tells(&said);
-    refused(&cluster, &["rebalance"]).assert_tells(&said);
+    cluster.bucky(&["servers"]).assert_code(3).assert_stderr_has(&said);
+    refused(&cluster, &["rebalance"]).assert_stderr_has(&said);
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn a_clock_that_is_set_in_the_middle_of_a_run_ends_the_deletes() {
     cluster.node_mut(there).set_clock(Clock::Ahead(2 * HOUR));
     let off = cluster.node(there).addr();
     let run = run.finish().assert_code(1);
-    let run = run.assert_tells(&format!("the clock of {off} is 2 h ahead of"));
-    let run = run.assert_tells("from now on this run deletes nothing that");
+    let run = run.assert_stderr_has(&format!("the clock of {off} is 2 h ahead of"));
+    let run = run.assert_stderr_has("from now on this run deletes nothing that");
     assert_eq!(run.stderr.matches("from now on").count(), 1, "{run}");
     assert!(!cluster.node(here).metrics().is_empty(), "all were deleted: {run}");
     cluster.node_mut(there).set_clock(Clock::Ahead(0));
@@ -117,8 +117,8 @@ fn a_clock_that_is_set_in_the_middle_of_a_run_ends_the_deletes() {
 }
 
 #[test]
-fn a_go_daemon_tells_its_clock_by_the_date_of_its_answers() {
-    let mut cluster = with_strays(3);
+fn a_go_daemons_clock_is_read_from_the_date_of_its_answers() {
+    let mut cluster = with_misplaced(3);
     std::fs::create_dir_all(cluster.node(2).prefix()).unwrap();
     for node in 0..2 {
         cluster.node_mut(node).start();
@@ -126,8 +126,8 @@ fn a_go_daemon_tells_its_clock_by_the_date_of_its_answers() {
     let go = GoDaemon::instead_of(&cluster, 2);
     go.set_clock(-2 * HOUR);
     let said = format!("the clock of {} is 2 h behind that of", cluster.node(2).addr());
-    cluster.bucky(&["servers"]).assert_code(3).assert_tells(&said);
-    refused(&cluster, &["rebalance"]).assert_tells(&said);
+    cluster.bucky(&["servers"]).assert_code(3).assert_stderr_has(&said);
+    refused(&cluster, &["rebalance"]).assert_stderr_has(&said);
     go.stop();
 }
 
@@ -141,12 +141,13 @@ fn a_source_whose_time_is_still_to_come_does_not_keep_rest_waiting_for_ever() {
     let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400);
     file.set_modified(tomorrow).unwrap();
     let said = "ahead of this node's clock";
-    let run = cluster.bucky(&["rebalance", "-f", "--rest", "3s"]).assert_code(1).assert_tells(said);
-    run.assert_tells("it stays for now");
+    let run =
+        cluster.bucky(&["rebalance", "-f", "--rest", "3s"]).assert_code(1).assert_stderr_has(said);
+    run.assert_stderr_has("it stays for now");
     wait::until("it is deleted", || {
         let run = cluster.bucky(&["rebalance", "-f", "--rest", "3s"]);
         if run.code == Some(0) {
-            run.assert_tells(said);
+            run.assert_stderr_has(said);
             return true;
         }
         false
@@ -162,7 +163,7 @@ fn a_tombstone_waits_as_long_as_the_clock_of_its_owner_is_off() {
     cluster.node_mut(1).set_clock(Clock::Ahead(2 * HOUR));
     cluster.start();
     let before = cluster.ledger();
-    // What the operator allows to bucky, nobody has allowed to the daemons.
+    // The operator has allowed it to bucky, but not to the daemons.
     cluster.bucky(&["rebalance", "--max-clock-difference", "3h"]).assert_code(0);
     let said = format!("{}: its clock is 2 h ahead", cluster.node(1).addr());
     wait::until("the tombstone is held because of the clock", || {
@@ -188,7 +189,7 @@ fn a_source_on_a_go_daemon_whose_time_is_still_to_come_is_waited_for_once() {
     cluster.node_mut(1).start();
     let go = GoDaemon::instead_of(&cluster, 0);
     let run = cluster.bucky(&["rebalance", "--rest", "3s"]).assert_code(0);
-    let run = run.assert_tells("in the future by the clock of that node");
+    let run = run.assert_stderr_has("in the future by the clock of that node");
     assert_eq!(run.stderr.matches("in the future by the clock of that node").count(), 1, "{run}");
     go.stop();
     cluster.assert_all_in_place(&before);

@@ -1,4 +1,5 @@
-//! Files that are no Whisper files, or not whole: at the source, at the owner, and what `--replace-corrupt` does.
+//! Files that are not valid Whisper files, or are cut off: at the source, at the owner, and with
+//! `--replace-corrupt`.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +12,7 @@ use bucky_whisper::Image;
 
 use crate::cluster;
 
-/// Damaged files, each with a word for what is wrong; made of the whole file `sound`.
+/// Damaged files made from the valid file `sound`, each with a word for what is wrong.
 fn damages(sound: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let patched = |at: usize, bytes: &[u8]| {
         let mut content = sound.to_vec();
@@ -39,7 +40,7 @@ fn sound() -> Vec<u8> {
     std::fs::read(folder.path().join("m.wsp")).unwrap()
 }
 
-/// Puts a file that nobody has written to for an hour.
+/// Writes a file whose last write is an hour ago.
 fn put_old(node: &Node, metric: &str, content: &[u8]) {
     node.put(metric, content);
     let file = File::options().write(true).open(node.path(metric)).unwrap();
@@ -57,7 +58,7 @@ fn kept(node: &Node) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_source_that_is_no_whole_whisper_file_is_named_with_what_is_wrong_and_never_deleted() {
+fn a_source_that_is_no_complete_whisper_file_is_named_with_the_reason_and_never_deleted() {
     let mut cluster = cluster(2).lay();
     let sound = sound();
     let damaged: Vec<(String, Vec<u8>)> = damages(&sound)
@@ -67,7 +68,7 @@ fn a_source_that_is_no_whole_whisper_file_is_named_with_what_is_wrong_and_never_
     for (name, content) in &damaged {
         cluster.node(0).put(name, content);
     }
-    // Carbon serves a file with something behind its last archive: it is moved, byte for byte.
+    // Carbon serves a file with bytes after its last archive, so it is moved, byte for byte.
     let trailing = cluster.name_owned_by(1, "trailing");
     let long = [&sound[..], b"something behind the end"].concat();
     cluster.node(0).put(&trailing, &long);
@@ -76,9 +77,10 @@ fn a_source_that_is_no_whole_whisper_file_is_named_with_what_is_wrong_and_never_
         let mut run = cluster.bucky(args).assert_code(1);
         let source = cluster.node(0).addr();
         for (name, _) in &damaged {
-            run = run.assert_tells(&format!("{name}: {source}: "));
+            run = run.assert_stderr_has(&format!("{name}: {source}: "));
         }
-        run.assert_tells("archive count at byte 12 is 0").assert_tells("behind the file's end");
+        run.assert_stderr_has("archive count at byte 12 is 0")
+            .assert_stderr_has("behind the file's end");
         for (name, content) in &damaged {
             assert_eq!(&std::fs::read(cluster.node(0).path(name)).unwrap(), content, "{name}");
             assert!(!cluster.node(1).has(name), "{name} was made at its owner");
@@ -87,9 +89,9 @@ fn a_source_that_is_no_whole_whisper_file_is_named_with_what_is_wrong_and_never_
     assert_eq!(std::fs::read(cluster.node(1).path(&trailing)).unwrap(), long);
     assert!(!cluster.node(0).has(&trailing));
     assert_eq!(kept(cluster.node(1)), [""; 0].map(PathBuf::from));
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says(&format!("{} metrics with files that are corrupt", damaged.len()));
+    run.assert_stdout_has(&format!("{} metrics with files that are corrupt", damaged.len()));
 }
 
 #[test]
@@ -113,21 +115,21 @@ fn a_corrupt_file_at_its_owner_is_replaced_only_on_demand_and_kept_aside() {
     let owner = cluster.node(1).addr();
     let mut run = cluster.bucky(&["rebalance"]).assert_code(1);
     for (name, content) in &damaged {
-        run = run.assert_tells(&format!("{name}: {owner}: "));
+        run = run.assert_stderr_has(&format!("{name}: {owner}: "));
         assert_eq!(&std::fs::read(cluster.node(1).path(name)).unwrap(), content, "{name}");
         assert!(cluster.node(0).has(name));
     }
-    cluster.bucky(&["verify"]).assert_code(1).assert_says("rebalance -h");
+    cluster.bucky(&["verify"]).assert_code(1).assert_stdout_has("rebalance -h");
 
     let mut run = cluster.bucky(&["rebalance", "--replace-corrupt"]).assert_code(1);
     for (name, _) in &damaged {
-        run = run.assert_tells(&format!("{name}: {owner}: its corrupt file was replaced"));
+        run = run.assert_stderr_has(&format!("{name}: {owner}: its corrupt file was replaced"));
     }
-    run.assert_tells("remove its folder when you no longer need it")
-        .assert_tells(&format!("{} replaced a corrupt file", damaged.len()))
-        .assert_tells(&format!("{compressed}: {owner}: "))
-        .assert_tells(&format!("{both}: {}: ", cluster.node(0).addr()));
-    cluster.wait_until_buried();
+    run.assert_stderr_has("remove its folder when you no longer need it")
+        .assert_stderr_has(&format!("{} replaced a corrupt file", damaged.len()))
+        .assert_stderr_has(&format!("{compressed}: {owner}: "))
+        .assert_stderr_has(&format!("{both}: {}: ", cluster.node(0).addr()));
+    cluster.wait_until_no_tombstones();
     let mut old: Vec<Vec<u8>> =
         kept(cluster.node(1)).iter().map(|path| std::fs::read(path).unwrap()).collect();
     let mut expected: Vec<Vec<u8>> = damaged.iter().map(|(_, content)| content.clone()).collect();
@@ -145,11 +147,11 @@ fn a_corrupt_file_at_its_owner_is_replaced_only_on_demand_and_kept_aside() {
     let status = cluster.get(1, "/v1/status").json();
     assert_eq!(status["replaced"]["files"], damaged.len(), "{status}");
     let note = format!("{} corrupt files were replaced and kept in .bucky/replaced", damaged.len());
-    cluster.bucky(&["servers"]).assert_tells(&note);
-    cluster.assert_no_strays();
+    cluster.bucky(&["servers"]).assert_stderr_has(&note);
+    cluster.assert_nothing_unexpected();
 }
 
-/// What cannot be read may be sound: nothing takes its place.
+/// A file that cannot be read may be valid: nothing replaces it.
 #[test]
 fn an_owners_file_that_cannot_be_read_is_not_taken_for_corrupt() {
     let mut cluster = cluster(2).lay();
@@ -159,19 +161,19 @@ fn an_owners_file_that_cannot_be_read_is_not_taken_for_corrupt() {
     put_old(cluster.node(1), &name, b"nobody but its owner knows what this is");
     let path = cluster.node(1).path(&name);
     std::fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
-    cluster.node_mut(1).launch(Launch::WithoutRootPowers);
+    cluster.node_mut(1).launch(Launch::WithoutRootCapabilities);
     cluster.start();
     let run = cluster.bucky(&["rebalance", "--replace-corrupt"]).assert_code(1);
-    run.assert_tells(&name).assert_tells("Permission denied");
+    run.assert_stderr_has(&name).assert_stderr_has("Permission denied");
     assert_eq!(std::fs::read(&path).unwrap(), b"nobody but its owner knows what this is");
     assert_eq!(std::fs::read(cluster.node(0).path(&name)).unwrap(), sound);
     assert_eq!(kept(cluster.node(1)), [""; 0].map(PathBuf::from));
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says("1 metric with files that cannot be read");
+    run.assert_stdout_has("1 metric with files that cannot be read");
 }
 
-/// Killed before each call with which a corrupt file is replaced: after a restart either the old or the new one is in
-/// place, the old one is never lost, and running the command again ends well.
+/// Killed before each call that replaces a corrupt file: after a restart either the old or the new file is in
+/// place, the old one is never lost, and running the command again succeeds.
 #[test]
 fn an_owner_that_is_killed_while_it_replaces_a_corrupt_file_loses_neither() {
     let calls = [("linkat", 1), ("renameat2", 1), ("fsync", 3), ("fsync", 4), ("unlinkat", 1)];
@@ -229,7 +231,7 @@ fn replace_with_a_kill(call: &str, number: u32) -> bool {
     } else {
         run.finish().assert_code(0);
     }
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert_eq!(std::fs::read(cluster.node(1).path(&bad)).unwrap(), sound, "{call} {number}");
     let kept: Vec<Vec<u8>> =
         kept(cluster.node(1)).iter().map(|path| std::fs::read(path).unwrap()).collect();
@@ -240,12 +242,12 @@ fn replace_with_a_kill(call: &str, number: u32) -> bool {
         4,
         "{call} {number}: more is left than a folder with two files: {aside:?}"
     );
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
     assert_in_order(&cluster);
     has_crashed
 }
 
 #[track_caller]
 fn assert_in_order(cluster: &TestCluster) {
-    cluster.bucky(&["verify"]).assert_code(0).assert_says("all in place");
+    cluster.bucky(&["verify"]).assert_code(0).assert_stdout_has("all in place");
 }

@@ -1,4 +1,4 @@
-//! Programs that end in the middle of a move. Running the same command again finishes it.
+//! Programs that end during a move. Running the same command again finishes it.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use rustix::process::Signal;
 
 use crate::cluster;
 
-/// How often a move is begun that is over before it is met in its middle, as may be on a busy machine.
+/// How many times a move is started. On a busy machine it may be over before it is met in its middle.
 const TRIES: usize = 5;
 /// How long whisper.py may take to create a file, on a slow machine.
 const CREATED_WITHIN: Duration = Duration::from_secs(5);
-/// How many metrics each source still has to give then at least.
+/// How many metrics each source must at least still have at that time.
 const LEFT: usize = 100;
 
-/// Three nodes of which the last is new, and a move to it that has begun and has most of its work before it.
+/// Three nodes, the last of which is new, and a move to it that has begun and has most of its work left.
 fn moving() -> (TestCluster, bucky_tests::Ledger, Running) {
     let (cluster, before, run) = standing_still();
     let come = || tree::metrics(&cluster.node(2).prefix()).len();
-    // What was under way when it was stopped may come late: two batches of five.
+    // Metrics in progress when it was stopped may arrive late: two batches of five.
     let earlier = come() + 10;
-    run.go_on();
+    run.resume();
     wait::until("more metrics have come", || come() > earlier);
     (cluster, before, run)
 }
 
-/// The same, and the client stands still until it is told to go on.
+/// The same move, with the client stopped until it is resumed.
 fn standing_still() -> (TestCluster, bucky_tests::Ledger, Running) {
-    let mut told = String::new();
+    let mut output = String::new();
     for _ in 0..TRIES {
         let mut cluster = cluster(3).lay();
         cluster.scatter(1500, &cluster.ring_of_first(2));
@@ -45,36 +45,37 @@ fn standing_still() -> (TestCluster, bucky_tests::Ledger, Running) {
         if run.pause() && [0, 1].into_iter().all(has_left) {
             return (cluster, before, run);
         }
-        told = run.stderr();
+        output = run.stderr();
     }
-    panic!("{TRIES} moves were over before their middle; of the last:\n{told}");
+    panic!("{TRIES} moves were over before their middle; of the last:\n{output}");
 }
 
-/// Wants every file that is there to be a whole one. One that whisper.py is about to create is so in a moment.
+/// Checks that every existing file is complete. A file that whisper.py is creating becomes complete in a
+/// moment.
 #[track_caller]
 pub(crate) fn assert_nothing_is_half_made(cluster: &TestCluster) {
     for node in cluster.nodes() {
         for name in node.metrics() {
-            let is_whole = || match std::fs::read(node.path(&name)) {
+            let is_complete = || match std::fs::read(node.path(&name)) {
                 Ok(content) => Image::parse(&content).is_ok().then_some(()),
-                // Moved on since it was listed: where a run still goes on, sources are deleted.
+                // Moved since it was listed: while a run continues, sources are deleted.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(()),
                 Err(error) => panic!("{name} on {}: {error}", node.host()),
             };
-            let is_whole = is_whole().or_else(|| wait::within(CREATED_WITHIN, is_whole));
-            assert!(is_whole.is_some(), "{name} on {} is half made", node.host());
+            let is_complete = is_complete().or_else(|| wait::within(CREATED_WITHIN, is_complete));
+            assert!(is_complete.is_some(), "{name} on {} is half made", node.host());
         }
     }
 }
 
-/// D14: the Go daemon leaves the half-written file under the metric's name.
+/// D14: the Go daemon leaves a half-written file under the metric's name.
 #[test]
 fn d14_a_destination_that_is_killed_loses_nothing_and_the_next_run_finishes() {
     let (mut cluster, before, run) = moving();
     cluster.node_mut(2).kill();
     let ended = run.finish();
     assert!(matches!(ended.code, Some(1 | 3)), "{ended}");
-    let ended = ended.assert_tells(&cluster.node(2).addr());
+    let ended = ended.assert_stderr_has(&cluster.node(2).addr());
     assert_nothing_is_half_made(&cluster);
     assert!(!tree::metrics(&cluster.node(0).prefix()).is_empty(), "{ended}");
     cluster.node_mut(2).start();
@@ -99,7 +100,7 @@ fn a_client_that_is_killed_loses_nothing_and_the_next_run_finishes() {
     let (cluster, before, run) = moving();
     run.signal(Signal::KILL);
     assert_eq!(run.finish().code, None);
-    // What the daemons were told is finished without the client.
+    // The daemons finish their current requests without the client.
     cluster.bucky(&["rebalance", "-f"]).assert_code(0);
     cluster.assert_all_in_place(&before);
 }
@@ -110,7 +111,10 @@ fn a_daemon_that_is_told_to_stop_finishes_what_runs_and_exits_with_0() {
     let status = cluster.node_mut(2).stop();
     assert_eq!(status.code(), Some(0));
     assert_nothing_is_half_made(&cluster);
-    assert_eq!(tree::strays(&cluster.node(2).prefix()), [""; 0].map(std::path::PathBuf::from));
+    assert_eq!(
+        tree::unexpected_files(&cluster.node(2).prefix()),
+        [""; 0].map(std::path::PathBuf::from)
+    );
     let ended = run.finish();
     assert!(matches!(ended.code, Some(1 | 3)), "{ended}");
     cluster.node_mut(2).start();
@@ -119,11 +123,13 @@ fn a_daemon_that_is_told_to_stop_finishes_what_runs_and_exits_with_0() {
 }
 
 #[test]
-fn an_interrupt_finishes_what_is_under_way_and_says_how_to_go_on() {
+fn an_interrupt_finishes_the_current_metrics_and_prints_how_to_continue() {
     let (cluster, before, run) = moving();
     run.signal(Signal::INT);
     let ended = run.finish().assert_code(1);
-    ended.assert_tells("finishing what is in flight").assert_tells("Run the same command again");
+    ended
+        .assert_stderr_has("finishing what is in flight")
+        .assert_stderr_has("Run the same command again");
     assert_nothing_is_half_made(&cluster);
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.assert_all_in_place(&before);
@@ -136,16 +142,16 @@ fn two_operators_who_move_the_same_metrics_at_once_lose_nothing() {
     let earlier = come() + 10;
     let mut second = cluster.start_bucky(&["rebalance", "-w", "3", "--batch-metrics", "7"]);
     wait::until("the second moves, too", || come() > earlier || !second.is_running());
-    first.go_on();
-    // What one of them finds deleted by the other is no failure.
+    first.resume();
+    // If one of them finds that the other has deleted a metric, that is not a failure.
     first.finish().assert_code(0);
     second.finish().assert_code(0);
     cluster.assert_all_in_place(&before);
 }
 
-/// The Go tool's state file has failed jobs as done (D27).
+/// The Go tool's state file lists failed jobs as done (D27).
 #[test]
-fn d27_a_journal_lets_the_next_run_go_on_and_has_no_failure_for_done() {
+fn d27_a_journal_lets_the_next_run_continue_and_counts_no_failure_as_done() {
     let mut cluster = cluster(2).lay();
     let names = cluster.names_owned_by(1, "job", 40);
     for name in &names {
@@ -157,7 +163,7 @@ fn d27_a_journal_lets_the_next_run_go_on_and_has_no_failure_for_done() {
     cluster.start();
     let journal = cluster.path("journal");
     let args = ["rebalance", "--journal", journal.to_str().unwrap()];
-    cluster.bucky(&args).assert_code(1).assert_tells(&names[7]);
+    cluster.bucky(&args).assert_code(1).assert_stderr_has(&names[7]);
     assert!(journal.exists());
     cluster.node(0).put(&names[7], &whole);
     cluster.bucky(&args).assert_code(0);
@@ -166,14 +172,14 @@ fn d27_a_journal_lets_the_next_run_go_on_and_has_no_failure_for_done() {
     assert!(!journal.exists(), "a journal that is done is removed");
 }
 
-/// Temporary files of a daemon that was killed are gone after its next start.
+/// Temporary files of a killed daemon are removed at its next start.
 #[test]
-fn d14_what_a_killed_daemon_had_under_way_is_cleared_at_its_next_start() {
+fn d14_unfinished_files_of_a_killed_daemon_are_cleared_at_its_next_start() {
     let mut cluster = cluster(1).start();
     cluster.node_mut(0).kill();
     let tmp = cluster.node(0).prefix().join(".bucky/tmp/17");
     std::fs::write(&tmp, b"half a file").unwrap();
     cluster.node_mut(0).start();
     assert!(!tmp.exists());
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }

@@ -1,5 +1,6 @@
-//! A daemon that is killed right before a system call: before each, one after another, with which a destination or a source
-//! changes anything or makes it durable. Chance seldom hits the moment between two calls; this hits all.
+//! A daemon is killed immediately before a system call: before each call, one after another, with which a
+//! destination or a source changes anything or makes it durable. Random kills seldom hit the moment between
+//! two calls; this hits all of them.
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{CrashPoint, Ledger, TestCluster, soak, tree, wait};
@@ -8,7 +9,7 @@ use fastrand::Rng;
 use crate::cluster;
 use crate::crash::assert_nothing_is_half_made;
 
-/// Calls that change what is on a disk, make it durable, or look at it before something is changed.
+/// Calls that change what is on a disk, make it durable, or read it before a change.
 const CALLS: [&str; 13] = [
     "openat2",
     "write",
@@ -24,7 +25,7 @@ const CALLS: [&str; 13] = [
     "flock",
     "linkat",
 ];
-/// Of a kind of call this many are tried at most; the first that is never made ends the kind before.
+/// The largest number of calls that is tried for each kind. If a call is never made, the kind ends before it.
 const NUMBERS: u32 = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Victim {
         }
     }
 
-    /// The calls that count most, and below which number they are made: what the short form tries.
+    /// The most important calls, and how often each is usually made: the short form tries these.
     fn often(self) -> [(&'static str, u32); 8] {
         match self {
             Self::Source => [
@@ -81,7 +82,7 @@ fn a_destination_that_is_killed_before_any_of_its_calls_loses_nothing() {
 fn crash_everywhere(victim: Victim, story: &str) {
     let mut rng = Rng::with_seed(soak::seed(story));
     let (mut crashes, mut runs, mut points) = (0, 0, 0);
-    // Calls of which the daemon came to none that was tried.
+    // The calls that the daemon never made.
     let mut unmet = Vec::new();
     let is_long = soak::rounds(0, 1) == 1;
     let mut try_one = |call: &str, number: u32, batch: u32| {
@@ -99,8 +100,8 @@ fn crash_everywhere(victim: Victim, story: &str) {
         for (call, below) in victim.often() {
             let number = rng.u32(1..below);
             let [batch, other] = if rng.bool() { [1, 100] } else { [100, 1] };
-            // Which thread makes how many of the calls is chance: where none makes so many, an earlier one is tried. And some
-            // calls are made for single metrics only, others for batches.
+            // It depends on chance which thread makes how many of the calls: if none makes enough, an earlier
+            // call is tried. And some calls are made for single metrics only, others for batches.
             let earlier = std::iter::successors(Some(number), |number| Some(number / 2));
             let mut tries = earlier
                 .take_while(|number| *number > 0)
@@ -119,7 +120,7 @@ fn crash_everywhere(victim: Victim, story: &str) {
     soak::record(story, runs, &format!("{crashes} kills before a chosen system call"), points);
 }
 
-/// One move with one crash; tells whether it came to it, and how many points were looked for and found.
+/// Makes one move with one crash. Returns whether the crash happened, and how many points were checked.
 fn crash_at(victim: Victim, call: &str, number: u32, batch: u32) -> (bool, u64) {
     let (mut cluster, before) = small_move();
     let point = CrashPoint::set(cluster.node(victim.node()), call, number);
@@ -148,7 +149,7 @@ fn crash_at(victim: Victim, call: &str, number: u32, batch: u32) -> (bool, u64) 
     (has_crashed, before.points())
 }
 
-/// Metrics in several folders, of which the owner has none, a part, or all already.
+/// Metrics in several folders. The owner has none, a part, or all of their points.
 fn small_move() -> (TestCluster, Ledger) {
     let mut cluster = cluster(2).lay();
     let now = now();

@@ -1,4 +1,5 @@
-//! What fails while the rest goes on: each is named, stays where it is, and makes the exit code 1.
+//! Single failures while the rest continues: each metric is named, stays where it is, and makes the exit code
+//! 1.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +11,8 @@ use bucky_whisper::{lock_exclusive, lock_shared};
 
 use crate::cluster;
 
-/// Strays of the node 0 that belong to the node 1, sound ones.
-fn strays(cluster: &TestCluster, count: usize) -> Vec<String> {
+/// Valid metrics on node 0 that belong to node 1.
+fn misplaced(cluster: &TestCluster, count: usize) -> Vec<String> {
     let names = cluster.names_owned_by(1, "sound", count);
     for name in &names {
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0, 3.0]));
@@ -19,20 +20,20 @@ fn strays(cluster: &TestCluster, count: usize) -> Vec<String> {
     names
 }
 
-/// Wants everything sound on the node 1, and of the node 0 only `left` to be left.
+/// Checks that all valid metrics are on node 1, and that only `left` remains on node 0.
 #[track_caller]
 fn assert_moved_but(cluster: &TestCluster, sound: &[String], left: &[&str]) {
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert!(sound.iter().all(|name| cluster.node(1).has(name)), "a sound metric did not come");
     assert_eq!(cluster.node(0).metrics(), left);
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }
 
 /// Bar 6.
 #[test]
 fn files_that_are_no_whisper_files_are_named_and_stay() {
     let mut cluster = cluster(2).lay();
-    let sound = strays(&cluster, 30);
+    let sound = misplaced(&cluster, 30);
     let [empty, text, cut, zeros] =
         ["a.empty", "b.text", "c.cut", "d.zeros"].map(|stem| cluster.name_owned_by(1, stem));
     let whole = MINUTES.empty_file();
@@ -48,7 +49,7 @@ fn files_that_are_no_whisper_files_are_named_and_stay() {
     let source = cluster.node(0).addr();
     let mut run = cluster.bucky(&["rebalance"]).assert_code(1);
     for name in [&empty, &text, &cut, &zeros] {
-        run = run.assert_tells(&format!("{name}: {source}: "));
+        run = run.assert_stderr_has(&format!("{name}: {source}: "));
     }
     assert_moved_but(&cluster, &sound, &[&empty, &text, &cut, &zeros]);
     for (name, content) in [&empty, &text, &cut, &zeros].into_iter().zip(contents) {
@@ -56,13 +57,13 @@ fn files_that_are_no_whisper_files_are_named_and_stay() {
         assert!(!cluster.node(1).has(name), "{name} was made at its owner");
     }
     // They are named again, and nothing else is moved.
-    cluster.bucky(&["rebalance"]).assert_code(1).assert_tells(&cut);
+    cluster.bucky(&["rebalance"]).assert_code(1).assert_stderr_has(&cut);
 }
 
 #[test]
 fn a_damaged_file_at_the_owner_is_named_and_neither_copy_is_touched() {
     let mut cluster = cluster(2).lay();
-    let sound = strays(&cluster, 10);
+    let sound = misplaced(&cluster, 10);
     let bad = cluster.name_owned_by(1, "bad");
     cluster.node(0).write(&bad, &MINUTES, &minutes(now(), [1.0]));
     cluster.node(1).put(&bad, b"not a Whisper file at all, and longer than a header");
@@ -70,7 +71,7 @@ fn a_damaged_file_at_the_owner_is_named_and_neither_copy_is_touched() {
     let at_owner = std::fs::read(cluster.node(1).path(&bad)).unwrap();
     cluster.start();
     let owner = cluster.node(1).addr();
-    cluster.bucky(&["rebalance"]).assert_code(1).assert_tells(&format!("{bad}: {owner}: "));
+    cluster.bucky(&["rebalance"]).assert_code(1).assert_stderr_has(&format!("{bad}: {owner}: "));
     assert_moved_but(&cluster, &sound, &[&bad]);
     assert_eq!(std::fs::read(cluster.node(1).path(&bad)).unwrap(), at_owner);
     let path = bad.replace('.', "/") + ".wsp";
@@ -80,20 +81,20 @@ fn a_damaged_file_at_the_owner_is_named_and_neither_copy_is_touched() {
     );
 }
 
-/// Bar 6. `--ignore-free-space`, as the plan would not let it come so far.
+/// Bar 6. With `--ignore-free-space`, because otherwise the plan would refuse.
 #[test]
-fn a_full_destination_is_named_and_what_did_not_fit_stays_whole_at_its_source() {
+fn a_full_destination_is_named_and_metrics_that_did_not_fit_stay_at_their_source() {
     let mut cluster = cluster(2).lay();
-    let names = strays(&cluster, 40);
-    // 17 KiB a metric, of which two blocks are no holes.
+    let names = misplaced(&cluster, 40);
+    // 17 KiB for each metric, of which two blocks are not holes.
     cluster.node_mut(1).launch(Launch::OnSmallDisk(120 * 1024));
     cluster.start();
     let before = cluster.ledger();
     let full = cluster.node(1).addr();
     let run =
         cluster.bucky(&["rebalance", "--ignore-free-space", "--batch-metrics", "4", "-w", "1"]);
-    run.assert_code(1).assert_tells(&full).assert_tells("No space left");
-    cluster.wait_until_buried();
+    run.assert_code(1).assert_stderr_has(&full).assert_stderr_has("No space left");
+    cluster.wait_until_no_tombstones();
     let left = cluster.node(0).metrics();
     assert!(
         !left.is_empty() && left.len() < names.len(),
@@ -102,41 +103,48 @@ fn a_full_destination_is_named_and_what_did_not_fit_stays_whole_at_its_source() 
         names.len()
     );
     let problems = before.compare(&cluster.ledger(), cluster.ring()).problems;
-    // Nothing but that those are not where they belong.
+    // The only allowed problem is that these are not on their owner.
     let expected = |problem: &String| {
         problem.contains("is not on its owner") || problem.contains("is still on")
     };
     assert!(problems.iter().all(expected), "{problems:?}");
-    assert_eq!(tree::strays(&cluster.node(1).prefix()), [""; 0].map(std::path::PathBuf::from));
+    assert_eq!(
+        tree::unexpected_files(&cluster.node(1).prefix()),
+        [""; 0].map(std::path::PathBuf::from)
+    );
     for name in names.iter().filter(|name| !left.contains(name)) {
         assert!(cluster.node(1).has(name), "{name} is on neither node");
     }
 }
 
-/// Bar 6. To the Go tool such a folder is not there at all, exit code 0 (D42).
+/// Bar 6. For the Go tool such a folder does not exist, and the exit code is 0 (D42).
 #[test]
-fn d42_a_folder_that_cannot_be_read_is_told_and_not_taken_for_empty() {
+fn d42_a_folder_that_cannot_be_read_is_reported_and_not_taken_for_empty() {
     let mut cluster = cluster(2).lay();
-    let sound = strays(&cluster, 10);
+    let sound = misplaced(&cluster, 10);
     let hidden = cluster.name_owned_by(1, "hidden.deep");
     cluster.node(0).write(&hidden, &MINUTES, &minutes(now(), [1.0]));
     let folder = cluster.node(0).prefix().join("hidden");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o000)).unwrap();
-    cluster.node_mut(0).launch(Launch::WithoutRootPowers);
+    cluster.node_mut(0).launch(Launch::WithoutRootCapabilities);
     cluster.start();
     let source = cluster.node(0).addr();
     let status = cluster.get(0, "/v1/status").json();
     assert_eq!(status["inventory"]["unreadable_folders"], 1, "{status}");
     let servers = cluster.bucky(&["servers"]);
-    let servers = servers.assert_tells("1 folder cannot be read").assert_tells("hidden");
-    servers.assert_tells(&source);
-    cluster.bucky(&["inconsistent"]).assert_tells("1 folder cannot be read");
-    cluster.bucky(&["rebalance"]).assert_code(1).assert_tells(&source).assert_tells("hidden");
-    let balanced = cluster.bucky(&["rebalance"]).assert_code(1).assert_tells("hidden");
-    balanced.assert_tells("except for files that are not served");
+    let servers = servers.assert_stderr_has("1 folder cannot be read").assert_stderr_has("hidden");
+    servers.assert_stderr_has(&source);
+    cluster.bucky(&["inconsistent"]).assert_stderr_has("1 folder cannot be read");
+    cluster
+        .bucky(&["rebalance"])
+        .assert_code(1)
+        .assert_stderr_has(&source)
+        .assert_stderr_has("hidden");
+    let balanced = cluster.bucky(&["rebalance"]).assert_code(1).assert_stderr_has("hidden");
+    balanced.assert_stderr_has("except for files that are not served");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
     assert_moved_but(&cluster, &sound, &[&hidden]);
-    // Once it can be read, the next run brings the rest.
+    // Once it is readable, the next run moves the rest.
     cluster.bucky(&["rebalance", "-f"]).assert_code(0);
     assert!(cluster.node(1).has(&hidden) && !cluster.node(0).has(&hidden));
 }
@@ -144,22 +152,22 @@ fn d42_a_folder_that_cannot_be_read_is_told_and_not_taken_for_empty() {
 #[test]
 fn a_file_that_cannot_be_read_is_named_and_stays() {
     let mut cluster = cluster(2).lay();
-    let sound = strays(&cluster, 10);
+    let sound = misplaced(&cluster, 10);
     let hidden = cluster.name_owned_by(1, "hidden");
     cluster.node(0).write(&hidden, &MINUTES, &minutes(now(), [1.0]));
     std::fs::set_permissions(cluster.node(0).path(&hidden), Permissions::from_mode(0o000)).unwrap();
-    cluster.node_mut(0).launch(Launch::WithoutRootPowers);
+    cluster.node_mut(0).launch(Launch::WithoutRootCapabilities);
     cluster.start();
     let source = cluster.node(0).addr();
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    run.assert_tells(&format!("{hidden}: {source}: ")).assert_tells("Permission denied");
+    run.assert_stderr_has(&format!("{hidden}: {source}: ")).assert_stderr_has("Permission denied");
     assert_moved_but(&cluster, &sound, &[&hidden]);
 }
 
 #[test]
 fn a_lock_that_is_never_given_back_is_busy_in_bounded_time_while_the_rest_is_moved() {
     let mut cluster = cluster(2).flag("--lock-timeout", "0.3").lay();
-    let sound = strays(&cluster, 30);
+    let sound = misplaced(&cluster, 30);
     let [held_here, held_there] =
         ["held.here", "held.there"].map(|stem| cluster.name_owned_by(1, stem));
     for name in [&held_here, &held_there] {
@@ -175,8 +183,9 @@ fn a_lock_that_is_never_given_back_is_busy_in_bounded_time_while_the_rest_is_mov
 
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
     let [at_source, at_owner] = [cluster.node(0).addr(), cluster.node(1).addr()];
-    let run = run.assert_tells(&format!("{held_here}: {at_source}: ")).assert_tells("2 busy");
-    run.assert_tells(&format!("{held_there}: {at_owner}: "));
+    let run =
+        run.assert_stderr_has(&format!("{held_here}: {at_source}: ")).assert_stderr_has("2 busy");
+    run.assert_stderr_has(&format!("{held_there}: {at_owner}: "));
     assert_moved_but(&cluster, &sound, &[&held_here, &held_there]);
 
     drop((source, owner));
@@ -184,7 +193,7 @@ fn a_lock_that_is_never_given_back_is_busy_in_bounded_time_while_the_rest_is_mov
     cluster.assert_all_in_place(&before);
 }
 
-/// Failures beyond those that are named on the terminal are in the file of `--errors`.
+/// The file of `--errors` also has the failures that are not shown on the terminal.
 #[test]
 fn every_failure_is_in_the_file_that_was_asked_for() {
     let mut cluster = cluster(2).lay();

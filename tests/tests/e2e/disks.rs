@@ -1,5 +1,6 @@
-//! Disks that are full, read-only or broken, and daemons that have no file left to open: what cannot be made durable
-//! is not answered for, its source stays, the message names node and file system, and the rest of the move goes on.
+//! Full, read-only or broken disks, and daemons without free file descriptors. What cannot be made durable is
+//! not confirmed, its source stays, the message names the node and the file system, and the rest of the move
+//! continues.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,23 +13,23 @@ use reqwest::Method;
 
 use crate::cluster;
 
-/// Three nodes, and on the first some metrics of each of the others.
+/// Three nodes. The first one has some metrics of each of the others.
 struct Story {
     cluster: TestCluster,
-    /// Those of the node 1, whose disk fails.
+    /// The metrics of node 1, whose disk fails.
     bad: Vec<String>,
-    /// Those of the node 2, whose disk does not.
+    /// The metrics of node 2, whose disk works.
     good: Vec<String>,
     before: Ledger,
 }
 
 impl Story {
-    /// The daemons run; that of `node` is started as `launch` says, over a store that it has served before.
+    /// The daemons run; that of `node` is started with `launch`, over a store that it has served before.
     fn of(count: usize, node: usize, launch: Launch) -> Self {
         Self::with(count, node, launch, |_, _| {})
     }
 
-    /// The same; `prepare` is called with the names of the node 1 before anything runs.
+    /// Like [`Self::of`]; `prepare` is called with the names of node 1 before any daemon starts.
     fn with(
         count: usize,
         node: usize,
@@ -43,7 +44,7 @@ impl Story {
         }
         prepare(&cluster, &bad);
         let before = cluster.ledger();
-        // What a first start writes is not to fail.
+        // The writes of the first start must not fail.
         cluster.node_mut(node).start();
         cluster.node_mut(node).stop();
         cluster.node_mut(node).launch(launch);
@@ -55,15 +56,15 @@ impl Story {
         self.cluster.bucky(&[&["rebalance"], args].concat())
     }
 
-    /// Wants all of the node 2's metrics there, and those of the node 1 still at the source.
+    /// Checks that all metrics of node 2 have moved, and those of node 1 are still at the source.
     #[track_caller]
     fn assert_only_the_good_moved(&self) {
-        self.cluster.wait_until_buried();
+        self.cluster.wait_until_no_tombstones();
         assert!(self.good.iter().all(|name| self.cluster.node(2).has(name)), "the rest stopped");
         assert_eq!(self.cluster.node(0).metrics(), self.bad, "sources of what was not healed");
     }
 
-    /// Starts `node` as it should be, and wants the next run to end it all well.
+    /// Starts `node` normally, and checks that the next run succeeds.
     #[track_caller]
     fn repair_and_finish(mut self, node: usize) {
         self.cluster.node_mut(node).stop();
@@ -81,15 +82,15 @@ fn nothing() -> Vec<PathBuf> {
     Vec::new()
 }
 
-/// An owner whose disk fails so, and what it says of it.
+/// Makes a call of an owner fail, and checks its message.
 fn a_call_that_fails(injection: Injection, args: &[&str], said: &str) {
     let story = Story::of(6, 1, Launch::Injected(injection));
     let owner = story.cluster.node(1);
     let run = story.rebalance(args).assert_code(1);
-    let run = run.assert_tells(&format!("{}: {}: ", story.bad[0], owner.addr()));
-    let run = run.assert_tells(said).assert_tells("Input/output error");
-    run.assert_tells(&owner.prefix().display().to_string()).assert_tells("6 storage");
-    assert_eq!(tree::strays(&owner.prefix()), nothing());
+    let run = run.assert_stderr_has(&format!("{}: {}: ", story.bad[0], owner.addr()));
+    let run = run.assert_stderr_has(said).assert_stderr_has("Input/output error");
+    run.assert_stderr_has(&owner.prefix().display().to_string()).assert_stderr_has("6 storage");
+    assert_eq!(tree::unexpected_files(&owner.prefix()), nothing());
     story.assert_only_the_good_moved();
     story.repair_and_finish(1);
 }
@@ -99,7 +100,8 @@ fn an_owner_that_cannot_sync_a_batch_does_not_answer_for_it() {
     a_call_that_fails(Injection::eio("syncfs"), &[], "sync the file system of");
 }
 
-/// The content is durable, the names may not be. Asked once and by hand: a later attempt finds the files in place.
+/// The content is durable, but the names may not be. The request is sent once, without a client: a later
+/// attempt would find the files in place.
 #[test]
 fn an_owner_that_cannot_sync_the_names_of_a_batch_does_not_answer_for_it() {
     let story = Story::of(6, 1, Launch::Injected(Injection::eio("syncfs").when("2")));
@@ -123,7 +125,7 @@ fn an_owner_that_cannot_put_a_file_in_place_does_not_answer_for_it() {
     a_call_that_fails(Injection::eio("linkat,renameat2"), &[], "put the new file in place");
 }
 
-/// It could when it was started. What is sent once more has a temporary name.
+/// It could when it was started. When the metrics are sent again, their files have temporary names.
 #[test]
 fn an_owner_that_cannot_link_files_without_names_any_more_renames_them() {
     let link = Injection::eio("linkat").error("ENOENT").at("bad/in");
@@ -134,16 +136,17 @@ fn an_owner_that_cannot_link_files_without_names_any_more_renames_them() {
     story.cluster.assert_all_in_place(&story.before);
 }
 
-/// ext4 does so after an error (`errors=remount-ro`).
+/// ext4 does this after an error (`errors=remount-ro`).
 #[test]
-fn an_owner_whose_disk_has_become_read_only_is_named_and_the_rest_goes_on() {
+fn an_owner_whose_disk_has_become_read_only_is_named_and_the_rest_continues() {
     let tmp = Injection::eio("openat").error("EROFS").at(".bucky/tmp");
-    // A first start empties that folder, which opens it; the second one finds the folder's own entry by another call.
+    // The first start empties that folder and so opens it; the second start finds the folder's entry by
+    // another call.
     let story = Story::of(6, 1, Launch::Injected(tmp.when("2+")));
     let owner = story.cluster.node(1);
-    let run = story.rebalance(&[]).assert_code(1).assert_tells("Read-only file system");
-    let run = run.assert_tells(&format!("{}: {}: ", story.bad[0], owner.addr()));
-    run.assert_tells(&owner.prefix().display().to_string()).assert_tells("6 no space");
+    let run = story.rebalance(&[]).assert_code(1).assert_stderr_has("Read-only file system");
+    let run = run.assert_stderr_has(&format!("{}: {}: ", story.bad[0], owner.addr()));
+    run.assert_stderr_has(&owner.prefix().display().to_string()).assert_stderr_has("6 no space");
     assert_eq!(owner.metrics(), [""; 0]);
     story.assert_only_the_good_moved();
     story.repair_and_finish(1);
@@ -158,16 +161,16 @@ fn an_owner_that_cannot_fill_a_file_does_not_answer_for_it() {
         }
     });
     let owner = story.cluster.node(1);
-    let run = story.rebalance(&[]).assert_code(1).assert_tells("cannot fill");
-    let run = run.assert_tells("Input/output error").assert_tells("4 storage");
-    run.assert_tells(&owner.prefix().display().to_string()).assert_tells(&owner.addr());
+    let run = story.rebalance(&[]).assert_code(1).assert_stderr_has("cannot fill");
+    let run = run.assert_stderr_has("Input/output error").assert_stderr_has("4 storage");
+    run.assert_stderr_has(&owner.prefix().display().to_string()).assert_stderr_has(&owner.addr());
     story.assert_only_the_good_moved();
     story.repair_and_finish(1);
 }
 
 #[test]
 fn a_source_that_the_disk_does_not_give_is_named_and_never_deleted() {
-    // The node 0 is started before the names are known to this function: its plan is made by the same rule.
+    // Node 0 is started before this function knows the names: its plan uses the same rule.
     let mut cluster = cluster(2).lay();
     let names = cluster.names_owned_by(1, "m.in", 12);
     for name in &names {
@@ -179,9 +182,9 @@ fn a_source_that_the_disk_does_not_give_is_named_and_never_deleted() {
     cluster.start();
     let source = cluster.node(0).addr();
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    let run = run.assert_tells(&format!("{sick}: {source}: cannot read "));
-    run.assert_tells("Input/output error").assert_tells("1 source unreadable");
-    cluster.wait_until_buried();
+    let run = run.assert_stderr_has(&format!("{sick}: {source}: cannot read "));
+    run.assert_stderr_has("Input/output error").assert_stderr_has("1 source unreadable");
+    cluster.wait_until_no_tombstones();
     assert_eq!(cluster.node(0).metrics(), [sick.as_str()]);
     assert!(!cluster.node(1).has(sick));
     cluster.node_mut(0).stop();
@@ -190,7 +193,7 @@ fn a_source_that_the_disk_does_not_give_is_named_and_never_deleted() {
     cluster.assert_all_in_place(&before);
 }
 
-/// Nothing is renamed to a tombstone whose story may be gone after a power cut.
+/// Nothing is renamed to a tombstone whose manifest might be lost in a power cut.
 #[test]
 fn a_source_that_cannot_make_its_manifest_durable_keeps_its_files() {
     for calls in ["fsync", "renameat"] {
@@ -199,14 +202,16 @@ fn a_source_that_cannot_make_its_manifest_durable_keeps_its_files() {
         let run = story
             .rebalance(&[])
             .assert_code(1)
-            .assert_tells("6 were copied, but could not be deleted");
-        let run = run.assert_tells(&format!("{}: {}: ", story.bad[0], source.addr()));
-        let run = run.assert_tells("its owners have all of it").assert_tells("Input/output error");
+            .assert_stderr_has("6 were copied, but could not be deleted");
+        let run = run.assert_stderr_has(&format!("{}: {}: ", story.bad[0], source.addr()));
+        let run = run
+            .assert_stderr_has("its owners have all of it")
+            .assert_stderr_has("Input/output error");
         let said =
             if calls == "fsync" { "tombstones' manifest" } else { "create the tombstone of" };
-        let run = run.assert_tells(said);
+        let run = run.assert_stderr_has(said);
         if calls == "fsync" {
-            run.assert_tells(&source.prefix().display().to_string());
+            run.assert_stderr_has(&source.prefix().display().to_string());
         }
         assert_eq!(source.metrics().len(), 6);
         assert_eq!(tree::tombstones(&source.prefix()), nothing());
@@ -222,12 +227,12 @@ fn a_full_disk_fails_its_own_metrics_and_no_others() {
     let owner = story.cluster.node(1).addr();
     let prefix = story.cluster.node(1).prefix();
     let run = story.rebalance(&["--ignore-free-space", "--batch-metrics", "5", "-w", "1"]);
-    let run = run.assert_code(1).assert_tells("No space left on device");
+    let run = run.assert_code(1).assert_stderr_has("No space left on device");
     let named = run.stderr.lines().find(|line| line.contains("No space left")).unwrap();
     let own = Path::new("/").join(prefix.components().skip(4).collect::<PathBuf>());
     assert!(named.contains(&owner) && named.contains(own.to_str().unwrap()), "{named}");
-    assert_eq!(tree::strays(&prefix), nothing());
-    story.cluster.wait_until_buried();
+    assert_eq!(tree::unexpected_files(&prefix), nothing());
+    story.cluster.wait_until_no_tombstones();
     assert!(story.good.iter().all(|name| story.cluster.node(2).has(name)), "the rest stopped");
     let left = story.cluster.node(0).metrics();
     let came = story.cluster.node(1).metrics();
@@ -235,7 +240,7 @@ fn a_full_disk_fails_its_own_metrics_and_no_others() {
     for name in &story.bad {
         assert!(left.contains(name) != came.contains(name), "{name}");
     }
-    // Room is made: what came is kept, and the rest comes.
+    // After space is freed, the metrics that have arrived stay, and the rest arrives.
     for name in &came {
         let content = std::fs::read(story.cluster.node(1).path(name)).unwrap();
         let kept = story.cluster.path("kept").join(path_of(name));
@@ -260,16 +265,16 @@ fn a_full_disk_keeps_no_folder_of_a_metric_that_found_no_room() {
     for name in &names {
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0, 3.0]));
     }
-    // What a first start writes is to find room.
+    // The writes of the first start must find space.
     cluster.node_mut(1).start();
     cluster.node_mut(1).stop();
     cluster.node_mut(1).launch(Launch::OnSmallDisk(100 * 1024));
     cluster.start();
     let run = cluster.bucky(&["rebalance", "--ignore-free-space", "--batch-metrics", "5"]);
-    run.assert_code(1).assert_tells("No space left on device");
+    run.assert_code(1).assert_stderr_has("No space left on device");
     let came = cluster.node(1).metrics().len();
     assert!((1..names.len()).contains(&came), "{came} came");
-    assert_eq!(tree::strays(&cluster.node(1).prefix()), nothing());
+    assert_eq!(tree::unexpected_files(&cluster.node(1).prefix()), nothing());
 }
 
 #[test]
@@ -280,14 +285,15 @@ fn a_daemon_does_not_start_over_a_disk_that_it_cannot_write() {
     let lock = Injection::eio("openat").error("EROFS").at(".bucky");
     cluster.node_mut(0).launch(Launch::Injected(lock));
     let run = bucky_tests::Running::start(cluster.node(0).command()).finish().assert_code(1);
-    run.assert_tells("Read-only file system")
-        .assert_tells(&cluster.node(0).prefix().display().to_string());
+    run.assert_stderr_has("Read-only file system")
+        .assert_stderr_has(&cluster.node(0).prefix().display().to_string());
 }
 
-/// How long a daemon has as many descriptors open when it does nothing.
+/// For how long an idle daemon must keep the same number of open descriptors.
 const STEADY: Duration = Duration::from_millis(300);
 
-/// Waits until the daemon of `node` has closed what it had open for the tests' own questions.
+/// Waits until the daemon of `node` has closed the connections of the test's own requests, and returns its
+/// descriptors.
 fn quiet(cluster: &TestCluster, node: usize) -> u64 {
     let node = cluster.node(node);
     wait::until("the daemon has no connection", || node.connections() == 0);
@@ -302,7 +308,7 @@ fn quiet(cluster: &TestCluster, node: usize) -> u64 {
     u64::try_from(last).unwrap()
 }
 
-/// With no descriptor left nothing can be accepted, opened or fetched; with a few, some of it.
+/// Without a free descriptor nothing can be accepted, opened or fetched; with a few, some of it can.
 #[test]
 fn a_daemon_without_descriptors_fails_cleanly_and_recovers() {
     let cases = [(1, 0), (0, 2), (1, 2)];
@@ -310,16 +316,16 @@ fn a_daemon_without_descriptors_fails_cleanly_and_recovers() {
         let mut story = Story::of(20, node, Launch::Plain);
         let open = quiet(&story.cluster, node);
         let args = ["rebalance", "-t", "2", "--batch-metrics", "4", "--away-timeout", "2"];
-        // The client's own connection is there first.
+        // The client's own connection is opened first.
         story.cluster.node_mut(node).limit_descriptors(Some(open + spare));
         let run = story.cluster.bucky(&args);
         assert!(matches!(run.code, Some(1 | 3)), "{node} with {spare} to spare: {run}");
-        let run = run.assert_tells(&story.cluster.node(node).addr());
+        let run = run.assert_stderr_has(&story.cluster.node(node).addr());
         if run.code == Some(1) && node == 1 {
             let others = |name: &String| story.cluster.node(2).has(name);
             assert!(story.good.iter().all(others), "the rest stopped: {run}");
         }
-        story.cluster.wait_until_buried();
+        story.cluster.wait_until_no_tombstones();
         let problems = story.before.compare(&story.cluster.ledger(), story.cluster.ring()).problems;
         let expected = |problem: &String| {
             problem.contains("is not on its owner") || problem.contains("is still on")
@@ -331,7 +337,8 @@ fn a_daemon_without_descriptors_fails_cleanly_and_recovers() {
     }
 }
 
-/// What is seen need not be on the disk: a carbon syncs nothing, and a daemon may be killed before it does.
+/// A file that can be read may not be on the disk: carbon syncs nothing, and a daemon may be killed before
+/// its sync.
 #[test]
 fn an_owner_that_cannot_sync_confirms_nothing() {
     let mut cluster = cluster(2).lay();

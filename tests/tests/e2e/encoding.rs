@@ -1,4 +1,4 @@
-//! How files travel where nobody says it: plain, and compressed where the link limits.
+//! How files travel by default: uncompressed, or compressed if the link is the bottleneck.
 
 use std::fs;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use bucky_tests::{LinkSpec, TestCluster};
 
 use crate::cluster;
 
-/// What the daemon that fetches logs when it has found compressed archives to be faster.
+/// What the fetching daemon logs when it has found compressed archives to be faster.
 const FOUND: &str = "its archives are received in zstd";
-/// So slow that nothing else limits.
+/// So slow that the link is the only bottleneck.
 const SLOW: LinkSpec =
     LinkSpec { round_trip: Duration::from_millis(4), bytes_per_second: 1_000_000 };
 
-/// So many metrics are laid down at a time.
+/// How many metrics are written at a time.
 const METRICS: usize = 1200;
 
-/// A fourth node that takes its share of what three have, and the link to it.
+/// A fourth node that gets its share of the metrics of three nodes, and the link to it.
 struct Growing {
     cluster: TestCluster,
     laid_down: usize,
@@ -30,7 +30,8 @@ impl Growing {
         Self { cluster, laid_down: 0 }
     }
 
-    /// Lays down more metrics and moves the share of the fourth; how long the files are that it has got.
+    /// Writes more metrics and moves the fourth node's share. Returns the total length of the files that it
+    /// got.
     fn grow(&mut self, args: &[&str]) -> u64 {
         let held = self.held_bytes();
         let next = self.laid_down + METRICS;
@@ -38,7 +39,7 @@ impl Growing {
         self.laid_down = next;
         let before = self.cluster.ledger();
         let args = [&["rebalance", "-f", "--batch-metrics", "5"], args].concat();
-        self.cluster.bucky(&args).assert_code(0).assert_tells("Done.");
+        self.cluster.bucky(&args).assert_code(0).assert_stderr_has("Done.");
         self.cluster.assert_all_in_place(&before);
         self.held_bytes() - held
     }
@@ -56,16 +57,16 @@ impl Growing {
 #[test]
 fn over_a_slow_link_archives_come_compressed_once_that_is_found_to_be_faster() {
     let mut growing = Growing::lay(Some(SLOW));
-    let mut told = Vec::new();
-    // On a busy machine it takes longer to find; what was found holds for what comes after it.
+    let mut seen = Vec::new();
+    // On a busy machine this takes longer to find; the result then applies to later archives.
     let is_smaller = (0..6).any(|_| {
         let travelled_before = growing.cluster.link().answered_bytes();
         let files = growing.grow(&[]);
         let travelled = growing.cluster.link().answered_bytes() - travelled_before;
-        told.push((travelled, files));
+        seen.push((travelled, files));
         growing.has_found() && travelled < files
     });
-    assert!(is_smaller, "found: {}; (travelled, files): {told:?}", growing.has_found());
+    assert!(is_smaller, "found: {}; (travelled, files): {seen:?}", growing.has_found());
 }
 
 #[test]
@@ -81,14 +82,14 @@ fn over_a_slow_link_archives_come_plain_where_that_is_asked_for() {
 
 #[test]
 fn on_one_machine_archives_come_plain() {
-    let mut told = String::new();
-    // Where the machine is so busy that archives stand still for long, they may look as if a link were in their way, and one kind of
-    // them may be faster by chance: then it is looked once more, with daemons that have measured nothing.
+    let mut seen = String::new();
+    // If the machine is so busy that archives stall, this may look like a slow link, and one kind may be
+    // faster by chance. Then it is tried again, with daemons that have measured nothing.
     let is_plain = (0..3).any(|_| {
         let mut growing = Growing::lay(None);
         growing.grow(&[]);
-        told = growing.cluster.node(3).log();
+        seen = growing.cluster.node(3).log();
         !growing.has_found()
     });
-    assert!(is_plain, "{told}");
+    assert!(is_plain, "{seen}");
 }

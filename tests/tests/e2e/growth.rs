@@ -19,16 +19,16 @@ fn a_cluster_of_three_nodes_grows_to_four_and_no_point_is_lost() {
 
     let found = cluster.bucky(&["inconsistent"]).assert_code(0);
     assert_eq!(found.stdout.lines().count(), misplaced, "{found}");
-    cluster.bucky(&["rebalance", "-w", "100"]).assert_code(0).assert_tells("Done.");
+    cluster.bucky(&["rebalance", "-w", "100"]).assert_code(0).assert_stderr_has("Done.");
 
     cluster.assert_all_in_place(&before);
     cluster.bucky(&["inconsistent"]).assert_code(0).assert_stdout("");
-    cluster.bucky(&["rebalance", "-w", "100"]).assert_code(0).assert_tells("balanced");
+    cluster.bucky(&["rebalance", "-w", "100"]).assert_code(0).assert_stderr_has("balanced");
     cluster.assert_all_in_place(&before);
     whisper_py_reads_the_same(&cluster, &before);
 }
 
-/// Every owner's file gives whisper.py the points that the ledger of the time before the move has.
+/// Checks that whisper.py reads from every owner's file the points in the ledger from before the move.
 fn whisper_py_reads_the_same(cluster: &TestCluster, before: &Ledger) {
     let now = before.now();
     let of_node = |node: &Node| {
@@ -78,7 +78,7 @@ fn a_node_that_left_the_ring_is_drained() {
     let before = cluster.ledger();
     let old = cluster.node(3);
     assert!(!old.metrics().is_empty());
-    // Not asked for, a node that is in no ring is not known.
+    // Unless it is named, a node outside the ring is unknown.
     cluster.bucky(&["rebalance"]).assert_code(0);
     assert!(!old.metrics().is_empty());
     cluster.bucky(&["rebalance", &old.addr()]).assert_code(0);
@@ -87,7 +87,7 @@ fn a_node_that_left_the_ring_is_drained() {
 }
 
 #[test]
-fn a_drained_node_that_was_told_the_old_ring_is_drained_by_the_new_one() {
+fn a_drained_node_with_the_old_ring_is_drained_by_the_new_one() {
     let mut cluster = cluster(3).in_ring(2).lay();
     cluster.scatter(200, &cluster.ring_of_first(3));
     let third = format!("{}:2003", cluster.node(2).host());
@@ -99,7 +99,7 @@ fn a_drained_node_that_was_told_the_old_ring_is_drained_by_the_new_one() {
     cluster.assert_all_in_place(&before);
 }
 
-/// The Go tool's `-no-op` exits with 1 where there is work (D24).
+/// The Go tool's `-no-op` exits with 1 if there is work to do (D24).
 #[test]
 fn d24_a_dry_run_prints_the_plan_exits_with_0_and_touches_nothing() {
     let mut cluster = cluster(3).lay();
@@ -109,8 +109,8 @@ fn d24_a_dry_run_prints_the_plan_exits_with_0_and_touches_nothing() {
     let misplaced = cluster.ledger().misplaced(cluster.ring());
     for flag in ["--no-op", "-no-op", "--dry-run"] {
         let plan = cluster.bucky(&["rebalance", flag]).assert_code(0);
-        let plan = plan.assert_says(&cluster.node(2).addr());
-        plan.assert_says(&format!("{misplaced} metrics are misplaced"));
+        let plan = plan.assert_stdout_has(&cluster.node(2).addr());
+        plan.assert_stdout_has(&format!("{misplaced} metrics are misplaced"));
     }
     for (node, marks) in cluster.nodes().iter().zip(&marks) {
         assert_untouched(marks, &node.prefix());
@@ -132,13 +132,13 @@ fn without_delete_the_owners_get_everything_and_the_sources_keep_it() {
     let problems = before.compare(&cluster.ledger(), cluster.ring()).problems;
     assert!(problems.iter().all(|problem| problem.contains("is still on")), "{problems:?}");
     assert_eq!(problems.len(), before.misplaced(cluster.ring()));
-    // What is complete already is deleted by the next run.
+    // The next run deletes sources whose owners are complete.
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.assert_all_in_place(&before);
 }
 
 #[test]
-fn only_what_was_selected_is_moved() {
+fn only_selected_metrics_are_moved() {
     let cluster = cluster(3).start();
     for (owner, stem) in [(1, "app.one"), (1, "db.one"), (2, "app.two")] {
         let layout = bucky_tests::metrics::MINUTES;
@@ -151,11 +151,11 @@ fn only_what_was_selected_is_moved() {
     cluster.bucky(&["rebalance", "-f", "-r", r"^app\.", "--allowed-dsts", &allowed]).assert_code(0);
     assert!(cluster.node(1).has(&app_one));
     assert_eq!(cluster.node(0).metrics(), [app_two, db_one]);
-    // D47: an empty expression would be everything.
+    // D47: an empty expression would mean everything.
     cluster.bucky(&["rebalance", "-r", ""]).assert_code(2);
 }
 
-/// Another `-f` than the Go tool's, which answers with the old list (D18).
+/// A different `-f` than the Go tool's, which returns the old list (D18).
 #[test]
 fn d18_a_forced_run_sees_files_that_came_after_the_last_scan() {
     let cluster = cluster(2).start();

@@ -1,8 +1,9 @@
-//! `kill -9` of source daemon, destination daemon and client at moments of chance, many times in one move, while carbons
-//! write on all nodes: nothing is lost, nothing is half made, and the command run again ends the move.
+//! `kill -9` of source daemon, destination daemon and client at random moments, many times in one move, while
+//! carbons write on all nodes: nothing is lost, no file is half written, and running the command again
+//! finishes the move.
 //!
-//! In some moves the nodes create their files alike. In the others the new owner has many metrics already, by other schemas, and
-//! their files are reshaped between the kills.
+//! In some moves all nodes create equal files. In the others the new owner already has many metrics with
+//! other schemas, and their files are reshaped between the kills.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +13,8 @@ use bucky_tests::layout_account::SchemaPolicy;
 use bucky_tests::metrics::{MINUTES, now};
 use bucky_tests::schema::MIXED;
 use bucky_tests::{
-    Ledger, Manner, Node, Route, Running, Schemas, TestCluster, Writers, Written, peer, soak, tree,
+    Ledger, Node, Route, Running, Schemas, TestCluster, WriterOptions, Writers, Written, peer,
+    soak, tree,
 };
 use fastrand::Rng;
 use rustix::process::Signal;
@@ -20,24 +22,26 @@ use rustix::process::Signal;
 use crate::cluster;
 use crate::crash::assert_nothing_is_half_made;
 
-/// Nodes of the old ring; one more is new.
+/// Nodes of the old ring; one more node is new.
 const OLD_NODES: usize = 3;
-/// Metrics of all layouts, which nobody writes to during the move.
+/// Metrics of all layouts that are not written to during the move.
 const RESTING: usize = 1200;
 /// Metrics that are written to all the time.
 const BUSY: usize = 200;
-/// Kills in one move; then it may end.
+/// The number of kills in one move; then it may finish.
 const KILLS_A_MOVE: usize = 25;
-/// How their names begin: a move goes through the names in order, and is to meet busy ones all the time.
+/// The beginnings of their names: a move goes through the names in order, and should meet busy ones all the
+/// time.
 const BUSY_STEMS: [&str; 8] =
     ["a", "p", "servers.e", "servers.z", "shop.b", "shop.p", "shop.x", "z"];
-/// Every how many metrics are at the new owner already, from a relay that failed over.
+/// One in this many metrics is on the new owner already, after a relay's failover.
 const THERE_ALREADY: usize = 3;
-/// Runs that may be needed after the last kill: a metric may be written to in each of a run's attempts at it.
+/// How many runs may be needed after the last kill: a metric may be written to in every attempt of a run.
 const LAST_RUNS: usize = 10;
-/// How long each writer rests after a write.
+/// How long each writer pauses after a write.
 const PAUSE: Duration = Duration::from_millis(3);
-/// Grace times, in seconds: a writer that does not lock may be held up for a moment between its open and its write.
+/// Grace times, in seconds: a writer without locks may be delayed for a moment between its open and its
+/// write.
 const GRACES: [&str; 2] = ["1", "2"];
 
 #[test]
@@ -55,8 +59,8 @@ fn kills_at_moments_of_chance_lose_nothing() {
         points += looked_at;
         moves[which] += 1;
     }
-    let told = ["reshaping", "of equal layouts"].into_iter().zip(moves).zip(&killed);
-    let told: Vec<String> = told
+    let counts = ["reshaping", "of equal layouts"].into_iter().zip(moves).zip(&killed);
+    let counts: Vec<String> = counts
         .filter(|((_, moves), _)| *moves > 0)
         .map(|((kind, moves), killed)| {
             let Killed { sources, destinations, clients, amid, unswept } = killed;
@@ -67,18 +71,18 @@ fn kills_at_moments_of_chance_lose_nothing() {
             )
         })
         .collect();
-    soak::record("kills", moves.iter().sum(), &told.join("; "), points);
+    soak::record("kills", moves.iter().sum(), &counts.join("; "), points);
 }
 
-/// How often whom.
+/// How many times each process was killed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Killed {
     sources: usize,
     destinations: usize,
     clients: usize,
-    /// Of the destinations: with a file that was being made.
+    /// Of the destinations: with a file in progress.
     amid: usize,
-    /// Of the destinations: with old files of reshaped metrics that were still to be confirmed.
+    /// Of the destinations: with old files of reshaped metrics that were not confirmed yet.
     unswept: usize,
 }
 
@@ -96,12 +100,12 @@ impl Killed {
     }
 }
 
-/// One cluster that grows from three nodes to four.
+/// A cluster that grows from three nodes to four.
 struct Move {
     cluster: TestCluster,
-    /// The metrics that rest.
+    /// The metrics that are not written to.
     before: Ledger,
-    /// Those that are written to.
+    /// The metrics that are written to.
     written: Written,
     reshapes: bool,
     rng: Rng,
@@ -128,27 +132,29 @@ impl Move {
         Self { cluster, before, written, reshapes, rng }
     }
 
-    /// Kills until `limit` is reached or the move has ended; gives who was killed and how many points were looked for.
+    /// Kills until `limit` is reached or the move has ended. Returns the kills, and how many points were
+    /// checked.
     fn run(mut self, limit: usize) -> (Killed, u64) {
-        let manner = Manner { locks: self.rng.bool(), pause: PAUSE, seed: self.rng.u64(..) };
+        let manner = WriterOptions { locks: self.rng.bool(), pause: PAUSE, seed: self.rng.u64(..) };
         let old = self.cluster.ring_of_first(OLD_NODES);
         let writers = Writers::start(&self.cluster, &self.written, &old, manner);
         let killed = self.kill_until(limit, &writers);
         let dropped = writers.stop(&mut self.written);
-        // Files that a carbon has made since the last scan are in no list, and what a journal has done is not looked at again.
+        // Files created since the last scan are in no list, and metrics that are done by a journal are not
+        // checked again.
         let mut last_run = vec!["rebalance", "-f"];
         last_run.extend(self.policy());
         let ended = (0..LAST_RUNS).any(|_| self.cluster.bucky(&last_run).code == Some(0));
         assert!(ended, "{LAST_RUNS} more runs did not end the move ({manner:?}, {dropped:?})");
         let busy: Vec<_> = self.written.metrics().iter().map(|metric| &metric.name).collect();
-        let resting = self.cluster.assert_all_in_place_beside(&self.before, busy);
+        let resting = self.cluster.assert_all_in_place_except(&self.before, busy);
         let found = self.written.assert_in_place(&self.cluster);
         assert!(found.live > 0, "nothing was written");
         self.let_whisper_py_read();
         (killed, resting + found.looked_for)
     }
 
-    /// Kills until `limit` is reached or the move has ended. Meanwhile the relays go back and forth.
+    /// Kills until `limit` is reached or the move has ended. The relays switch back and forth during this.
     fn kill_until(&mut self, limit: usize, writers: &Writers) -> Killed {
         let mut killed = Killed::default();
         let mut run = self.start();

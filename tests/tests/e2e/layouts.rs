@@ -1,7 +1,8 @@
-//! Sources and owners of different storage schemas, by chance: many pairs of layouts in moves of real daemons.
+//! Random sources and owners with different storage schemas: many pairs of layouts, moved by real daemons.
 //!
-//! For each point of each source a reader of its own decides what has become of it: its owner's file holds it, or the source is
-//! still there and the run has reported the metric. There is no third, but for what the policy promises.
+//! For each point of each source an independent reader decides what happened to it: its owner's file holds
+//! it, or the source still exists and the run has reported the metric. Only the policy may allow another
+//! result.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,15 +20,15 @@ use crate::cluster;
 
 /// Pairs in one cluster.
 const PAIRS: usize = 50;
-/// How many problems a failed story tells.
-const TOLD: usize = 12;
-/// When the files were last written to: none of them is about to get its first point.
+/// How many problems a failed test shows.
+const PROBLEMS_SHOWN: usize = 12;
+/// The age of the files' last write: so none of them is about to get its first point.
 const WRITTEN_AGO: Duration = Duration::from_secs(3_600);
 
 const POLICIES: [SchemaPolicy; 4] =
     [SchemaPolicy::Keep, SchemaPolicy::Reshape, SchemaPolicy::Coarsen, SchemaPolicy::Drop];
 
-/// How many seconds the clock of one node is ahead of the other's: less than `--max-clock-difference`, and several steps.
+/// How many seconds the clock of one node is ahead: less than `--max-clock-difference`, and several steps.
 const AHEAD: [i64; 3] = [0, 20, -20];
 
 #[test]
@@ -48,16 +49,16 @@ fn every_point_of_a_pair_of_layouts_is_held_kept_or_reported() {
     soak::record("layouts", clusters, &events, points);
 }
 
-/// What all clusters together came to.
+/// The sums over all clusters.
 #[derive(Default)]
 struct Sums {
     moved: usize,
     kept: usize,
-    /// Moved, with a tombstone that waits.
+    /// Metrics that were moved, with a tombstone that waits.
     waiting: usize,
-    /// Points of sources that were looked for.
+    /// Points of sources that were checked.
     points: u64,
-    /// Those of them that an owner holds.
+    /// Of these, the points that an owner holds.
     held: u64,
 }
 
@@ -66,9 +67,9 @@ struct Pairs {
     cluster: TestCluster,
     policy: SchemaPolicy,
     ahead: i64,
-    /// When its files were laid down, by the clock that is behind.
+    /// When its files were written, by the clock that is behind.
     laid: u32,
-    /// By name, and with the source's number.
+    /// By name, with the source's number.
     pairs: BTreeMap<String, (usize, LayoutPair)>,
 }
 
@@ -94,8 +95,9 @@ impl Pairs {
         Self { cluster, policy, ahead, laid: behind(now, ahead), pairs }
     }
 
-    /// Waits until each tombstone is gone, or waits for want of a place: a point may have left the owner's shorter window between
-    /// the receipt and the confirmation. Gives the metrics of those.
+    /// Waits until each tombstone is gone, or waits because points have no place: a point may have left the
+    /// owner's shorter window between the receipt and the confirmation. Returns the metrics of the waiting
+    /// ones.
     fn wait_until_settled(&self) -> Vec<String> {
         wait::until("the tombstones are gone, or wait for want of a place", || {
             (0..2).all(|node| {
@@ -124,7 +126,7 @@ impl Pairs {
         for (name, (source, pair)) in &self.pairs {
             let [left, owned] = [*source, 1 - *source].map(|node| read(&self.cluster, node, name));
             if waiting.contains(name) {
-                // Nothing is lost yet, and the status says why it waits.
+                // Nothing is lost yet, and the status gives the reason for waiting.
                 sums.waiting += 1;
                 continue;
             }
@@ -136,7 +138,7 @@ impl Pairs {
             sums.held += account.held;
             kept += usize::from(left.is_some());
             for problem in account.problems(self.policy, pair, left.as_ref(), report.is_some()) {
-                let (pair, account) = (pair.told(), account.told());
+                let (pair, account) = (pair.description(), account.summary());
                 let report = report.unwrap_or("not reported");
                 problems.push(format!(
                     "{name}, {:?}, {} s: {problem} ({pair}; {account})\n  {report}",
@@ -146,13 +148,13 @@ impl Pairs {
         }
         sums.kept += kept;
         sums.moved += self.pairs.len() - kept;
-        let told: Vec<_> = problems.iter().take(TOLD).cloned().collect();
-        assert!(problems.is_empty(), "{} problems:\n{}\n{run}", problems.len(), told.join("\n"));
+        let shown: Vec<_> = problems.iter().take(PROBLEMS_SHOWN).cloned().collect();
+        assert!(problems.is_empty(), "{} problems:\n{}\n{run}", problems.len(), shown.join("\n"));
         run.assert_code(i32::from(kept > 0));
     }
 }
 
-/// The metrics whose tombstones lie below `prefix`.
+/// The metrics with a tombstone below `prefix`.
 fn tombstones(prefix: &Path) -> Vec<String> {
     let files = tree::tombstones(prefix);
     let named = files.iter().filter_map(|path| {
@@ -166,12 +168,12 @@ fn tombstones(prefix: &Path) -> Vec<String> {
     named.collect()
 }
 
-/// The time by the clock that is behind, where the node 1 is `ahead`.
+/// The time by the clock that is behind, if node 1 is `ahead`.
 fn behind(now: u32, ahead: i64) -> u32 {
     shown(now, ahead.min(0))
 }
 
-/// What a clock shows that is so many seconds ahead.
+/// The time on a clock that is `ahead` seconds ahead.
 fn shown(now: u32, ahead: i64) -> u32 {
     u32::try_from(i64::from(now) + ahead).unwrap()
 }

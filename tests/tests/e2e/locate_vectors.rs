@@ -1,4 +1,5 @@
-//! `bucky locate --ring` against the relays themselves: every vector, asked on the command line, without a cluster.
+//! `bucky locate --ring` compared with the relays themselves: every vector, on the command line, without a
+//! cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -40,7 +41,8 @@ fn document(case: &Value) -> Value {
     })
 }
 
-/// Owners as the vectors write them, `host:port:instance`, in the way of a node, `host:port=instance`.
+/// Converts an owner from the notation of the vectors, `host:port:instance`, to that of a node,
+/// `host:port=instance`.
 fn as_node(owner: &str) -> String {
     let mut parts = owner.splitn(3, ':');
     let (host, port) = (parts.next().unwrap(), parts.next().unwrap());
@@ -50,7 +52,7 @@ fn as_node(owner: &str) -> String {
     }
 }
 
-/// How many copies a metric has. carbon names a lone node twice: that is one copy.
+/// How many copies a metric has. carbon names a lone node twice, but that is one copy.
 fn copies(owners: &Value) -> u64 {
     let owners: BTreeSet<&str> =
         owners.as_array().unwrap().iter().map(|owner| owner.as_str().unwrap()).collect();
@@ -84,7 +86,7 @@ fn locate_answers_every_vector_of_every_relay_from_the_command_line() {
         let output = locate(&ring, owners);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{name}: {stderr}");
-        // carbon gives what there is where that is less than it was asked for: said, and counted.
+        // If carbon has fewer owners than requested, it returns those: this is reported and counted.
         let is_short = case["replication"].as_u64() > owners.values().map(copies).max();
         assert_eq!(
             stderr.contains("carbon then writes fewer copies"),

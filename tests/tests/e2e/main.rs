@@ -1,32 +1,36 @@
-//! `bucky` and `buckyd` end to end. A test is a story; its name is what it shows.
+//! `bucky` and `buckyd` end to end. A test is a story; its name says what it shows.
 //!
 //! - `growth`: clusters that grow and shrink; `merge`: metrics of which several nodes have parts
-//! - `placement`: what is misplaced and what is not: copies, instances, tagged series, each node's own metrics
+//! - `placement`: what is misplaced and what is not: copies, instances, tagged series, local metrics
 //! - `series`: tagged files that are named by the hash of their series, placed by `--series FILE`
-//! - `refusal`: what is refused before anything is touched; `damage`: what fails while the rest goes on
+//! - `refusal`: what is refused before anything is changed; `damage`: single failures while the rest
+//!   continues
 //! - `clocks`: nodes whose clocks differ
-//! - `corrupt`: files that are no Whisper files, and replacing them; `old_headers`: files of whisper before 0.9.9;
-//!   `salvage`: what is left of files that were cut off
-//! - `layouts`: sources and owners of different storage schemas, by chance
+//! - `corrupt`: files that are not Whisper files, and replacing them; `old_headers`: files of whisper before
+//!   0.9.9; `salvage`: recovering files that were cut off
+//! - `layouts`: random sources and owners with different storage schemas
 //! - `live`: whisper.py and carbon write while metrics move, and relays switch at every moment
-//! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
-//! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
-//! - `stopping`: runs that are stopped and go on
-//! - `verify`: what `bucky verify` says of a cluster; `verify_digests`: what crosses the network for that;
-//!   `verify_findings`: copies that were made by different schemas, and owners that differ
-//! - `trees`: another folder at the prefix, two daemons over the same files, links and names that are not served
+//! - `writers`: a carbon that writes during a move; `crash`: daemons that end during a move
+//! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at random
+//!   moments, many times
+//! - `stopping`: runs that are stopped and continued
+//! - `verify`: the report of `bucky verify` about a cluster; `verify_digests`: its network traffic;
+//!   `verify_findings`: copies with different schemas, and owners that differ
+//! - `trees`: another folder at the prefix, two daemons over the same files, links and names that are not
+//!   served
 //! - `disks`: full, read-only and broken disks, and daemons that run out of descriptors
-//! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
-//! - `order`: what is durable before what, by recordings of the system calls
-//! - `hostile`: clients, tars and peers that mean harm
+//! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off
+//!   or send garbage
+//! - `order`: the order in which things become durable, by recordings of the system calls
+//! - `hostile`: malicious clients, tars and peers
 //! - `sparse`: files with holes
-//! - `sidecars`: what go-carbon keeps beside a metric
-//! - `encoding`: files compressed on their way, where that helps
+//! - `sidecars`: the files that go-carbon keeps beside a metric
+//! - `encoding`: files compressed on their way, if that helps
 //! - `large`: files about as large as the memory allows, many at once
 //! - `heal`: owners that lack metrics get them from owners that have them
 //! - `former`: nodes that have left the ring, and are not drained yet
 //! - `room`: destinations that are short of bytes or inodes
-//! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
+//! - `routes`: the daemon's answers, as `curl` gets them; `locate_vectors`: the rings, without a cluster
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 

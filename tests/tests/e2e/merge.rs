@@ -6,7 +6,7 @@ use bucky_whisper::{Aggregation, Point};
 
 use crate::cluster;
 
-/// Bar 5: relays that failed over left parts of one metric on three nodes.
+/// Bar 5: after relays' failovers, three nodes have parts of one metric.
 #[test]
 fn parts_of_a_metric_on_three_nodes_end_in_its_owner_as_their_union() {
     let cluster = cluster(3).start();
@@ -34,7 +34,7 @@ fn where_nodes_disagree_the_owners_value_stays() {
     let metric = cluster.name_owned_by(1, "conflict");
     let now = now();
     cluster.node(0).write(&metric, &MINUTES, &minutes(now, [1.0, 1.0, 1.0, 1.0]));
-    // The owner knows the second point, as a zero: no gap (D8).
+    // The owner knows the second point as a zero, which is not a gap (D8).
     cluster.node(1).write(&metric, &MINUTES, &minutes(now, [5.0, 0.0]));
     rescan(&cluster);
     cluster.bucky(&["rebalance"]).assert_code(0);
@@ -46,13 +46,13 @@ fn where_nodes_disagree_the_owners_value_stays() {
 
 /// Single-point gaps, which the Go tool leaves and whose neighbours it overwrites (D8), in all archives.
 #[test]
-fn d8_two_halves_of_a_series_come_out_whole_with_right_roll_ups() {
+fn d8_two_halves_of_a_series_become_complete_with_right_roll_ups() {
     for aggregation in [Aggregation::Sum, Aggregation::Max, Aggregation::Last, Aggregation::Average]
     {
         let layout = Layout { retentions: "1m:6h,10m:2d", aggregation, x_files_factor: 0.0 };
         let cluster = cluster(2).start();
         let metric = cluster.name_owned_by(1, "halves");
-        // Whole slots of the coarse archive, all of them inside the fine one's window.
+        // Whole slots of the coarse archive, all of them inside the fine archive's window.
         let newest = (now() / 600) * 600 - 60;
         let all: Vec<Point> = (0..200)
             .map(|age| Point { timestamp: newest - age * 60, value: f64::from(age % 7) })

@@ -1,4 +1,5 @@
-//! Files whose header whisper before 0.9.9 wrote: the first field is a time, and the points are rolled up by average.
+//! Files with a header from whisper before 0.9.9: the first field is a time, and the points are rolled up by
+//! average.
 
 use bucky_tests::TestCluster;
 use bucky_tests::metrics::{Layout, minutes, now};
@@ -11,7 +12,7 @@ const LAYOUT: Layout =
 /// 9 September 2010.
 const LAST_UPDATE: u32 = 1_284_000_600;
 
-/// Writes a file with these points to a node, and gives it the header of old.
+/// Writes a file with these points to a node, and gives it an old header.
 fn write_old(cluster: &TestCluster, node: usize, metric: &str, points: &[Point]) -> Vec<u8> {
     let node = cluster.node(node);
     node.write(metric, &LAYOUT, points);
@@ -33,7 +34,7 @@ fn a_file_from_before_whisper_0_9_9_is_moved_byte_for_byte_and_filled_under_its_
     let [moved, old_owner, old_stray] =
         ["moved", "owner.is.old", "stray.is.old"].map(|stem| cluster.name_owned_by(1, stem));
     let content = write_old(&cluster, 0, &moved, &all);
-    // The owner's file is an old one and the stray is of today, and the other way round.
+    // The owner's file is old and the misplaced one is new, and the reverse.
     cluster.node(0).write(&old_owner, &LAYOUT, &all[..3]);
     write_old(&cluster, 1, &old_owner, &all[2..]);
     write_old(&cluster, 0, &old_stray, &all[3..]);
@@ -50,7 +51,7 @@ fn a_file_from_before_whisper_0_9_9_is_moved_byte_for_byte_and_filled_under_its_
     cluster.bucky(&["verify"]).assert_code(0);
 }
 
-/// It was taken for damaged, and the three points of a new stray took its place.
+/// It was reported as damaged, and the three points of a new misplaced file replaced it.
 #[test]
 fn an_owners_old_file_is_not_corrupt() {
     let mut cluster = cluster(2).lay();
@@ -61,7 +62,7 @@ fn an_owners_old_file_is_not_corrupt() {
     cluster.start();
     let before = cluster.ledger();
     let run = cluster.bucky(&["rebalance", "--replace-corrupt"]).assert_code(0);
-    run.assert_tells("1 metric moved: 0 created, 1 filled");
+    run.assert_stderr_has("1 metric moved: 0 created, 1 filled");
     cluster.assert_all_in_place(&before);
     assert!(!cluster.node(1).prefix().join(".bucky/replaced").read_dir().unwrap().any(|_| true));
 }
@@ -73,13 +74,14 @@ fn the_local_tools_read_it_and_say_what_it_is() {
     let path = cluster.node(0).path("old");
     let file = path.to_str().unwrap();
     let run = |args: &[&str]| cluster.bucky_alone(args).assert_code(0);
-    run(&["info", file])
-        .assert_says("lastUpdate: 1284000600 (a file from before whisper 0.9.9, read as average)");
+    run(&["info", file]).assert_stdout_has(
+        "lastUpdate: 1284000600 (a file from before whisper 0.9.9, read as average)",
+    );
     run(&["isempty", "-d", file]);
     let copy = cluster.path("copy.wsp");
     run(&["fill", file, copy.to_str().unwrap()]);
     assert_eq!(std::fs::read(&copy).unwrap(), content);
-    // What whisper.py since 1.0 needs to read it.
+    // whisper.py since 1.0 needs this to read it.
     run(&["modify", "--agg", "average", "-f", copy.to_str().unwrap()]);
     let after = std::fs::read(&copy).unwrap();
     assert_eq!((&after[..4], &after[4..]), (&1u32.to_be_bytes()[..], &content[4..]));

@@ -1,4 +1,4 @@
-//! The durable order itself: both daemons are recorded, call by call, and the recordings are held against each other.
+//! The durable order itself: both daemons are recorded, call by call, and the recordings are compared.
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::order::{Arrival, durable_at, renamed_at};
@@ -7,7 +7,7 @@ use bucky_whisper::MetricName;
 
 use crate::cluster;
 
-/// Two recorded nodes; on the first, metrics of the second, of each kind `count`.
+/// Two recorded nodes. The first one has `count` metrics of each kind that belong to the second.
 fn recorded(count: usize) -> (TestCluster, Vec<(MetricName, Arrival)>) {
     let mut cluster = cluster(2).lay();
     let new = cluster.names_owned_by(1, "new.in.deep.folders", count);
@@ -30,8 +30,8 @@ fn recorded(count: usize) -> (TestCluster, Vec<(MetricName, Arrival)>) {
     (cluster, metrics)
 }
 
-/// Moves everything in batches of this many metrics, and wants every metric to be durable at its owner before that
-/// answers, and before its source is renamed.
+/// Moves everything in batches of this many metrics, and checks that every metric is durable at its owner
+/// before the owner answers, and before its source is renamed.
 fn moves_in_order(count: usize, batch: &str) {
     let (mut cluster, metrics) = recorded(count);
     let before = cluster.ledger();

@@ -8,7 +8,7 @@ use bucky_tests::tree;
 
 use crate::cluster;
 
-/// The Go tool knows one copy only: every second one looks misplaced to it, and `-delete` removes them all.
+/// The Go tool knows only one copy: every second copy looks misplaced to it, and `-delete` removes them all.
 #[test]
 fn d16_second_copies_are_no_strays_and_a_cluster_with_two_copies_grows() {
     let mut cluster = cluster(4).replication_factor(2).lay();
@@ -42,14 +42,14 @@ fn a_stray_is_healed_to_every_owner_before_it_is_deleted() {
     cluster.assert_all_in_place(&before);
 }
 
-/// The layout that buckytools' README names makes its cluster unhealthy.
+/// The layout in buckytools' README makes its cluster unhealthy.
 #[test]
 fn d15_instances_of_one_host_share_its_store() {
     let mut cluster = cluster(3).instances(&["a", "b"]).lay();
     cluster.scatter(300, &cluster.ring_of_first(2));
     cluster.start();
     let before = cluster.ledger();
-    cluster.bucky(&["servers"]).assert_code(0).assert_says("Is cluster healthy: true");
+    cluster.bucky(&["servers"]).assert_code(0).assert_stdout_has("Is cluster healthy: true");
     let misplaced = before.misplaced(cluster.ring());
     let found = cluster.bucky(&["inconsistent"]).assert_code(0);
     assert_eq!(found.stdout.lines().count(), misplaced, "{found}");
@@ -74,13 +74,13 @@ fn metrics_that_a_node_writes_about_itself_stay() {
     cluster.start();
     let marks: Vec<_> = cluster.nodes().iter().map(|node| tree::marks(&node.prefix())).collect();
     cluster.bucky(&["inconsistent"]).assert_code(0).assert_stdout("");
-    cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("balanced");
+    cluster.bucky(&["rebalance"]).assert_code(0).assert_stderr_has("balanced");
     for (node, marks) in cluster.nodes().iter().zip(&marks) {
         bucky_tests::cluster::assert_untouched(marks, &node.prefix());
     }
 }
 
-/// A drained node is in no ring; what it wrote about itself goes with it.
+/// A drained node is in no ring; its local metrics stay with it.
 #[test]
 fn metrics_that_a_drained_node_wrote_about_itself_stay_there() {
     let cluster = cluster(3).in_ring(2).start();
@@ -93,7 +93,7 @@ fn metrics_that_a_drained_node_wrote_about_itself_stay_there() {
     cluster.assert_all_in_place(&before);
 }
 
-/// Every command of the Go tool takes `-s` and all but one ignore it.
+/// Every command of the Go tool accepts `-s` and all but one ignore it.
 #[test]
 fn d7_with_single_a_node_is_worked_with_alone() {
     let mut cluster = cluster(3).lay();
@@ -109,9 +109,9 @@ fn d7_with_single_a_node_is_worked_with_alone() {
     assert_eq!(cluster.node(2).metrics(), [from_first]);
 }
 
-/// The Go tool lists these under names that mean other files: `.dot` deletes `dot`.
+/// The Go tool lists these under names that mean other files: deleting `.dot` deletes `dot`.
 #[test]
-fn d31_files_that_no_name_stands_for_are_counted_and_left_alone() {
+fn d31_files_that_no_name_refers_to_are_counted_and_left_alone() {
     let mut cluster = cluster(2).lay();
     let prefix = cluster.node(0).prefix();
     let whole = MINUTES.empty_file();
@@ -133,12 +133,12 @@ fn d31_files_that_no_name_stands_for_are_counted_and_left_alone() {
     let named = cluster.get(0, "/v1/metrics?unusable=1").assert_status(200).text();
     assert!(named.contains("x.y/z.wsp") && named.contains("two\\nlines.wsp"), "{named}");
     cluster.bucky(&["list"]).assert_code(0).assert_stdout("");
-    cluster.bucky(&["inconsistent"]).assert_code(0).assert_stdout("").assert_tells("3 files");
-    cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("balanced");
+    cluster.bucky(&["inconsistent"]).assert_code(0).assert_stdout("").assert_stderr_has("3 files");
+    cluster.bucky(&["rebalance"]).assert_code(0).assert_stderr_has("balanced");
     bucky_tests::cluster::assert_untouched(&marks, &prefix);
 }
 
-/// To the Go daemon such a prefix is empty, and a rebalance takes the node for an empty one.
+/// The Go daemon sees such a prefix as empty, and a rebalance takes the node for an empty one.
 #[test]
 fn d22_a_prefix_that_is_a_link_or_begins_with_a_dot_is_scanned() {
     for store in ["link", ".store"] {
@@ -163,7 +163,7 @@ fn d22_a_prefix_that_is_a_link_or_begins_with_a_dot_is_scanned() {
 
 /// The relay hashed the name of the series, not that of its file.
 #[test]
-fn tagged_series_lie_where_their_names_belong() {
+fn tagged_series_are_stored_where_their_names_belong() {
     let cluster = cluster(3).start();
     let metric = (0..)
         .map(|number| format!("_tagged.0a1.b2c.disk_DOT_used;host=db{number};mount=root"))
@@ -192,14 +192,14 @@ fn a_tagged_series_that_is_only_a_hash_is_counted_listed_and_never_moved() {
         .bucky(&["inconsistent"])
         .assert_code(0)
         .assert_stdout("")
-        .assert_tells("1 unplaceable files");
+        .assert_stderr_has("1 unplaceable files");
     let all = cluster.bucky(&["inconsistent", "--unplaceable"]).assert_code(0);
     assert_eq!(all.stdout.lines().count(), 3, "{all}");
-    cluster.bucky(&["rebalance"]).assert_code(1).assert_tells("3 tagged files");
+    cluster.bucky(&["rebalance"]).assert_code(1).assert_stderr_has("3 tagged files");
     cluster.assert_all_in_place(&before);
 }
 
-/// `locate --ring` needs no cluster, and says of a running one what its daemons do.
+/// `locate --ring` needs no cluster, and gives the same owners as the daemons of a running one.
 #[test]
 fn locate_names_the_owners_that_a_rebalance_moves_to() {
     let mut cluster = cluster(4).replication_factor(2).lay();

@@ -1,4 +1,4 @@
-//! What is refused before anything is touched.
+//! What is refused before anything is changed.
 
 use bucky_tests::cluster::assert_untouched;
 use bucky_tests::metrics::{MINUTES, minutes, now};
@@ -7,14 +7,14 @@ use bucky_tests::{Launch, TestCluster, tree};
 
 use crate::cluster;
 
-/// A cluster in which there is something to move, not started.
-fn with_strays(nodes: usize) -> TestCluster {
+/// A cluster with metrics to move, not started.
+fn with_misplaced(nodes: usize) -> TestCluster {
     let cluster = cluster(nodes).lay();
     cluster.scatter(60, &cluster.ring_of_first(nodes - 1));
     cluster
 }
 
-/// Runs `bucky` with `args` and wants no node to be touched by it.
+/// Runs `bucky` with `args` and checks that no node has changed.
 #[track_caller]
 fn refused(cluster: &TestCluster, args: &[&str], code: i32) -> bucky_tests::Finished {
     let marks: Vec<_> = cluster.nodes().iter().map(|node| tree::marks(&node.prefix())).collect();
@@ -25,7 +25,7 @@ fn refused(cluster: &TestCluster, args: &[&str], code: i32) -> bucky_tests::Fini
     finished
 }
 
-/// Bar 6. The Go tool takes differing `-replicas` for healthy (D16).
+/// Bar 6. The Go tool reports differing `-replicas` as healthy (D16).
 #[test]
 fn a_ring_that_differs_on_one_node_moves_nothing_and_is_named_field_by_field() {
     for (old, new, said) in [
@@ -33,7 +33,7 @@ fn a_ring_that_differs_on_one_node_moves_nothing_and_is_named_field_by_field() {
         ("1", "2", "replication factor 1, there 2"),
         (":2003", ":2004", "port 2003, there 2004"),
     ] {
-        let mut cluster = with_strays(3);
+        let mut cluster = with_misplaced(3);
         let odd = cluster.node(1).addr();
         let member = format!("{}:2003", cluster.node(2).host());
         let (old, new) = match old {
@@ -42,47 +42,48 @@ fn a_ring_that_differs_on_one_node_moves_nothing_and_is_named_field_by_field() {
         };
         cluster.node_mut(1).replace_arg(&old, &new);
         cluster.start();
-        refused(&cluster, &["rebalance"], 3).assert_tells(&odd).assert_tells(said);
+        refused(&cluster, &["rebalance"], 3).assert_stderr_has(&odd).assert_stderr_has(said);
         cluster
             .bucky(&["servers"])
             .assert_code(3)
-            .assert_says("Is cluster healthy: false")
-            .assert_tells(said);
+            .assert_stdout_has("Is cluster healthy: false")
+            .assert_stderr_has(said);
     }
 }
 
 /// With a member down every command of the Go tool panics.
 #[test]
 fn d4_an_unreachable_node_is_named_and_nothing_is_moved() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     cluster.start();
     cluster.node_mut(2).kill();
     let away = cluster.node(2).addr();
-    refused(&cluster, &["rebalance"], 3).assert_tells(&away).assert_tells("is down");
+    refused(&cluster, &["rebalance"], 3).assert_stderr_has(&away).assert_stderr_has("is down");
     cluster
         .bucky(&["servers"])
         .assert_code(3)
-        .assert_tells(&away)
-        .assert_says("Is cluster healthy: false");
-    cluster.bucky(&["inconsistent"]).assert_code(3).assert_tells(&away);
-    cluster.bucky(&["list"]).assert_code(3).assert_tells(&away);
+        .assert_stderr_has(&away)
+        .assert_stdout_has("Is cluster healthy: false");
+    cluster.bucky(&["inconsistent"]).assert_code(3).assert_stderr_has(&away);
+    cluster.bucky(&["list"]).assert_code(3).assert_stderr_has(&away);
 }
 
-/// The Go tool compares the text of addresses: all of the node's metrics are gone, exit code 0.
+/// The Go tool compares the texts of addresses: it deletes all of the node's metrics, with exit code 0.
 #[test]
 fn d29_a_node_is_not_drained_into_itself_under_another_address() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     cluster.start();
     for node in [0, 2] {
         let alias = cluster.alias_of(node);
         let said = refused(&cluster, &["rebalance", &alias.addr().to_string()], 2);
-        said.assert_tells("it is the same node as").assert_tells(&cluster.node(node).addr());
+        said.assert_stderr_has("it is the same node as")
+            .assert_stderr_has(&cluster.node(node).addr());
     }
     let itself = cluster.node(1).addr();
-    refused(&cluster, &["rebalance", &itself], 2).assert_tells(&itself);
+    refused(&cluster, &["rebalance", &itself], 2).assert_stderr_has(&itself);
 }
 
-/// The daemon does not take the client's word for it (D29).
+/// The daemon does not trust the client here (D29).
 #[test]
 fn d29_a_daemon_does_not_pull_from_itself_under_another_address() {
     let cluster = cluster(1).start();
@@ -105,22 +106,24 @@ fn d29_two_daemons_on_one_prefix_are_refused() {
     let prefix = cluster.node(0).prefix();
     cluster.node_mut(1).flag("-p", prefix.to_str().unwrap());
     let second = Running::start(cluster.node(1).command()).finish().assert_code(1);
-    second.assert_tells("another buckyd").assert_tells(prefix.to_str().unwrap());
+    second.assert_stderr_has("another buckyd").assert_stderr_has(prefix.to_str().unwrap());
 }
 
 /// Bar 6: a full destination.
 #[test]
 fn a_destination_without_the_room_is_named_before_anything_is_moved() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     cluster.node_mut(2).launch(Launch::OnSmallDisk(64 * 1024));
     cluster.start();
     let small = cluster.node(2).addr();
-    refused(&cluster, &["rebalance"], 1).assert_tells(&small).assert_tells("--ignore-free-space");
+    refused(&cluster, &["rebalance"], 1)
+        .assert_stderr_has(&small)
+        .assert_stderr_has("--ignore-free-space");
 }
 
 #[test]
 fn wrong_usage_exits_with_2_and_touches_nothing() {
-    let mut cluster = with_strays(2);
+    let mut cluster = with_misplaced(2);
     cluster.start();
     for args in [
         &["rebalance", "-w", "0"][..],

@@ -1,4 +1,4 @@
-//! The daemon's `/v1` routes, as `curl` would get them.
+//! The daemon's `/v1` routes, as `curl` gets them.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -23,7 +23,7 @@ fn with_metrics(names: &[&str]) -> TestCluster {
     cluster
 }
 
-/// What GNU tar does with a stream.
+/// Runs GNU tar on a stream.
 fn tar(args: &[&str], stream: &[u8]) -> (bool, String) {
     let mut tar = Command::new("tar")
         .args(args)
@@ -70,7 +70,7 @@ fn an_archive_can_be_asked_for_by_expression_with_get() {
     assert_eq!(tar(&["t"], &answer.body).1, "a/b/c.wsp\na/b/d.wsp\n.bucky-report.json\n");
     let answer = cluster.get(0, "/v1/archive?prefix=x").assert_status(200);
     assert_eq!(tar(&["t"], &answer.body).1, "x.wsp\n.bucky-report.json\n");
-    // Everything is not what anybody asks for by leaving it out.
+    // Leaving out the expression must not mean everything.
     cluster.get(0, "/v1/archive?regex=").assert_status(400);
 }
 
@@ -85,11 +85,11 @@ fn a_stream_that_was_cut_in_the_middle_is_refused_and_nothing_is_half_made() {
         let answer = Http::new().post(&url, TAR, &stream[..cut]);
         let lines = answer.json_lines();
         let error = lines.last().unwrap();
-        // Before the end of the first header there is no telling that it is a tar at all.
+        // Before the end of the first header, the stream cannot be recognised as a tar.
         let code = if cut < 512 { "bad_archive" } else { "cut_off" };
         assert_eq!(error["error"]["code"], code, "cut at {cut}: {}", answer.text());
         if answer.status == 200 {
-            // Whole members before the cut were taken, each with a line of its own.
+            // The complete members before the cut were accepted, each with its own line.
             assert!(lines.len() > 1, "cut at {cut}: {}", answer.text());
         } else {
             assert_eq!(answer.status, 400, "cut at {cut}");
@@ -104,11 +104,11 @@ fn a_stream_that_was_cut_in_the_middle_is_refused_and_nothing_is_half_made() {
             let has_line = lines.iter().any(|line| line["metric"] == name.as_str());
             assert!(has_line, "{name} came without a word, cut at {cut}");
         }
-        target.assert_no_strays();
+        target.assert_nothing_unexpected();
     }
 }
 
-/// Bar 6. The Go daemon makes a metric of any upload (D45) and has destroyed the old file by then (D3).
+/// Bar 6. The Go daemon makes a metric of any upload (D45), after destroying the old file (D3).
 #[test]
 fn d45_a_body_that_is_no_tar_or_no_whisper_file_is_refused() {
     let cluster = with_metrics(&["a.one"]);
@@ -124,17 +124,17 @@ fn d45_a_body_that_is_no_tar_or_no_whisper_file_is_refused() {
         );
     }
     bucky_tests::cluster::assert_untouched(&marks, &cluster.node(0).prefix());
-    // A tar of something else: a line that refuses it.
+    // A tar of something else gives a line that refuses it.
     let junk =
         cluster_tar(&[("b/two.wsp", b"no Whisper file, but longer than its header would be")]);
     let lines = Http::new().post(&url, TAR, junk).json_lines();
     assert_eq!(lines[0]["outcome"], "refused", "{lines:?}");
     assert_eq!(lines[0]["problem"], "source_damaged", "{lines:?}");
     assert_eq!(cluster.node(0).metrics(), ["a.one"]);
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }
 
-/// A tar that tar(1) has made of these files; it has no report.
+/// A tar that tar(1) has created from these files; it has no report.
 fn cluster_tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     for (path, content) in files {
@@ -149,7 +149,7 @@ fn cluster_tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     output.stdout
 }
 
-/// Bar 6, and D5: DELETE and PUT of the Go daemon climb out of the prefix.
+/// Bar 6, and D5: the Go daemon's DELETE and PUT leave the prefix.
 #[test]
 fn d5_names_that_lead_out_of_the_prefix_are_refused() {
     let cluster = with_metrics(&["a.one"]);
@@ -187,11 +187,11 @@ fn d5_names_that_lead_out_of_the_prefix_are_refused() {
     assert_eq!(std::fs::read(outside).unwrap(), whole);
 }
 
-/// A tar of one file whose path is taken as it is.
+/// A tar of one file with any path.
 fn evil_tar(path: &str, content: &[u8]) -> Vec<u8> {
     let mut tar = cluster_tar(&[("xxxxxxxxxxxxx", content)]);
     tar[..path.len()].copy_from_slice(path.as_bytes());
-    // The sum over the header, its own field taken for spaces.
+    // The checksum of the header, with its own field as spaces.
     tar[148..156].fill(b' ');
     let sum: u32 = tar[..512].iter().map(|byte| u32::from(*byte)).sum();
     tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -199,7 +199,7 @@ fn evil_tar(path: &str, content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_delete_needs_the_digest_of_what_lies_there() {
+fn a_delete_needs_the_digest_of_the_stored_file() {
     let cluster = with_metrics(&["a.one"]);
     cluster.node(0).write("a.two", &MINUTES, &minutes(now(), [9.0]));
     let stream = archive(&cluster, &["a.one"]);
@@ -217,7 +217,7 @@ fn a_delete_needs_the_digest_of_what_lies_there() {
     assert_eq!(cluster.node(0).metrics(), ["a.one", "a.two"]);
 }
 
-/// Whatever a client says: where the only copy would go, the daemon keeps it (D29).
+/// For any request: if the only copy would be lost, the daemon keeps it (D29).
 #[test]
 fn d29_a_delete_whose_owner_is_the_store_itself_never_loses_the_file() {
     let cluster = with_metrics(&["a.one"]);
@@ -228,13 +228,13 @@ fn d29_a_delete_whose_owner_is_the_store_itself_never_loses_the_file() {
     for owners in [json!([cluster.node(0).addr()]), json!([alias.addr().to_string()]), json!([])] {
         let body = json!({ "metrics": [{ "name": "a.one", "digest": healed[0]["digest"], "owners": owners }] });
         let answer = cluster.post_json(0, "/v1/delete", &body);
-        cluster.wait_until_buried();
+        cluster.wait_until_no_tombstones();
         assert!(cluster.node(0).has("a.one"), "{owners}: {}", answer.text());
         assert_eq!(std::fs::read(cluster.node(0).path("a.one")).unwrap(), content);
     }
 }
 
-/// The Go tool's inventory goes stale with each delete.
+/// The Go tool's inventory becomes outdated with each delete.
 #[test]
 fn the_inventory_stays_true_after_a_move_without_a_scan() {
     let mut cluster = cluster(3).lay();
@@ -256,7 +256,7 @@ fn the_inventory_stays_true_after_a_move_without_a_scan() {
     assert_eq!(scans(&cluster), before, "no node has scanned its files again");
 }
 
-/// The Go daemon answers 202 for ever where a store is empty (D37).
+/// The Go daemon answers 202 forever if a store is empty (D37).
 #[test]
 fn d37_until_the_first_scan_has_ended_the_lists_say_so_and_an_empty_store_is_soon_scanned() {
     let mut cluster = cluster(2).lay();
@@ -270,7 +270,7 @@ fn d37_until_the_first_scan_has_ended_the_lists_say_so_and_an_empty_store_is_soo
     }
     let (v1, go) = (cluster.url(0, "/v1/metrics?count=1"), cluster.url(0, "/metrics"));
     let http = Http::new();
-    // The scan may be over before it can be asked about: then it is begun again.
+    // The scan may be over before it can be observed. Then it is started again.
     wait::until("a daemon is met in its first scan", || {
         cluster.node_mut(0).start_unready();
         let first = wait::until_some("the daemon answers", || http.try_get(&v1));
@@ -291,7 +291,7 @@ fn d37_until_the_first_scan_has_ended_the_lists_say_so_and_an_empty_store_is_soo
 }
 
 #[test]
-fn what_cannot_be_understood_is_refused_with_a_message_and_changes_nothing() {
+fn unintelligible_requests_are_refused_with_a_message_and_change_nothing() {
     let cluster = with_metrics(&["a.one"]);
     let marks = tree::marks(&cluster.node(0).prefix());
     for path in [

@@ -1,4 +1,4 @@
-//! Files that were cut off, by a full disk or a broken copy: `--salvage` takes what is left of them.
+//! Files that were cut off, by a full disk or an interrupted copy: `--salvage` recovers the rest of them.
 
 use std::path::PathBuf;
 
@@ -50,7 +50,7 @@ fn a_cut_source_stays_and_is_salvaged_and_kept_aside_where_that_is_asked_for() {
     cluster.start();
 
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    run.assert_tells("`bucky rebalance --salvage` takes the points that can be read");
+    run.assert_stderr_has("`bucky rebalance --salvage` takes the points that can be read");
     for (metric, content) in [&new, &there].into_iter().zip(&contents) {
         assert_eq!(&std::fs::read(cluster.node(0).path(metric)).unwrap(), content);
     }
@@ -60,15 +60,15 @@ fn a_cut_source_stays_and_is_salvaged_and_kept_aside_where_that_is_asked_for() {
     let kept_files = kept(cluster.node(0));
     assert_eq!(kept_files.len(), 2, "{kept_files:?}");
     for path in &kept_files {
-        run = run.assert_tells(&format!("it is kept as {}", path.display()));
+        run = run.assert_stderr_has(&format!("it is kept as {}", path.display()));
         assert!(contents.contains(&std::fs::read(path).unwrap()));
     }
-    run.assert_tells("2 sources were cut off").assert_tells(&format!("{hopeless}: "));
-    assert!(cluster.node(0).has(&hopeless), "it has no archive that is whole");
+    run.assert_stderr_has("2 sources were cut off").assert_stderr_has(&format!("{hopeless}: "));
+    assert!(cluster.node(0).has(&hopeless), "none of its archives is complete");
     assert!(!cluster.node(0).has(&new) && !cluster.node(0).has(&there));
     assert_eq!(times(cluster.node(1), &new), expected(&points[1..]));
     assert_eq!(times(cluster.node(1), &there), expected(&points));
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert_eq!(kept(cluster.node(0)), kept_files, "they are kept for good");
 }
 
@@ -80,7 +80,7 @@ fn a_local_fill_salvages_where_that_is_asked_for() {
     let (source, copy) = (cluster.node(0).path("cut"), cluster.path("copy.wsp"));
     let files = [source.to_str().unwrap(), copy.to_str().unwrap()];
     let run = |flags: &[&str]| cluster.bucky_alone(&[&["fill"], flags, &files].concat());
-    run(&[]).assert_code(1).assert_tells("give --salvage");
+    run(&[]).assert_code(1).assert_stderr_has("give --salvage");
     assert!(!copy.exists());
     run(&["--salvage", "-d"]).assert_code(2);
     run(&["--salvage"]).assert_code(0);

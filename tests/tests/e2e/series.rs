@@ -1,4 +1,5 @@
-//! Tagged files that carbon named by the hash of their series (TAG_HASH_FILENAMES), and the file of `--series`.
+//! Tagged files that carbon named by the hash of their series (TAG_HASH_FILENAMES), and the file of
+//! `--series`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +14,7 @@ use bucky_tests::{TestCluster, peer, tree, wait};
 
 use crate::cluster;
 
-/// What `bucky` says of files without a place.
+/// The message about files that cannot be placed.
 const UNPLACEABLE: &str = "named by the hash of an unknown series";
 
 /// Series with tags.
@@ -34,14 +35,14 @@ fn listed(cluster: &TestCluster, name: &str, series: &[String]) -> PathBuf {
     path
 }
 
-/// The hosts that own `series` by `ring`.
+/// The numbers of the nodes that own `series` in `ring`.
 fn owners(cluster: &TestCluster, ring: &Ring, series: &str) -> Vec<usize> {
     let host = |owner: usize| ring.nodes()[owner].host().to_owned();
     let number = |host: String| cluster.nodes().iter().position(|node| node.host() == host);
     ring.owners(series).map(|owner| number(host(owner)).unwrap()).collect()
 }
 
-/// Lays the files of `series` where `ring` has them; their contents.
+/// Writes the files of `series` to their owners in `ring`, and returns their contents.
 fn lay(cluster: &TestCluster, series: &[String], ring: &Ring) -> BTreeMap<String, Vec<u8>> {
     let mut contents = BTreeMap::new();
     for (number, text) in (0u8..).zip(series) {
@@ -55,10 +56,10 @@ fn lay(cluster: &TestCluster, series: &[String], ring: &Ring) -> BTreeMap<String
     contents
 }
 
-/// Wants each series' file at its owners, with its content, and nowhere else.
+/// Checks that each series' file is on its owners, with its content, and nowhere else.
 #[track_caller]
 fn assert_in_place(cluster: &TestCluster, contents: &BTreeMap<String, Vec<u8>>) {
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     for (series, content) in contents {
         let (name, owners) = (file_of(series), owners(cluster, cluster.ring(), series));
         for (number, node) in cluster.nodes().iter().enumerate() {
@@ -68,7 +69,7 @@ fn assert_in_place(cluster: &TestCluster, contents: &BTreeMap<String, Vec<u8>>) 
             }
         }
     }
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }
 
 fn text(path: &Path) -> &str {
@@ -84,11 +85,11 @@ fn a_cluster_grows_with_the_series_given_to_bucky_and_without_them_says_what_sta
     let marks: Vec<_> = cluster.nodes().iter().map(|node| tree::marks(&node.prefix())).collect();
     let no_word = listed(&cluster, "others", &["disk.used;host=other;mount=/".to_owned()]);
     for args in [&["rebalance"][..], &["rebalance", "--series", text(&no_word)]] {
-        let run = cluster.bucky(args).assert_code(1).assert_tells(UNPLACEABLE);
-        run.assert_tells("except for unplaceable files").assert_tells("60 tagged files");
+        let run = cluster.bucky(args).assert_code(1).assert_stderr_has(UNPLACEABLE);
+        run.assert_stderr_has("except for unplaceable files").assert_stderr_has("60 tagged files");
     }
-    cluster.bucky(&["verify"]).assert_code(1).assert_says(UNPLACEABLE);
-    cluster.bucky(&["servers"]).assert_tells(UNPLACEABLE);
+    cluster.bucky(&["verify"]).assert_code(1).assert_stdout_has(UNPLACEABLE);
+    cluster.bucky(&["servers"]).assert_stderr_has(UNPLACEABLE);
     for (node, marks) in cluster.nodes().iter().zip(&marks) {
         assert_untouched(marks, &node.prefix());
     }
@@ -101,12 +102,15 @@ fn a_cluster_grows_with_the_series_given_to_bucky_and_without_them_says_what_sta
     let found = cluster.bucky(&[&["inconsistent"], &with[..]].concat()).assert_code(0);
     assert_eq!(found.stdout.lines().count(), misplaced, "{found}");
     let plan = cluster.bucky(&[&["rebalance", "--no-op"], &with[..]].concat()).assert_code(0);
-    plan.assert_says(&format!("{misplaced} metrics are misplaced"));
-    cluster.bucky(&[&["rebalance"], &with[..]].concat()).assert_code(0).assert_tells("Done.");
+    plan.assert_stdout_has(&format!("{misplaced} metrics are misplaced"));
+    cluster.bucky(&[&["rebalance"], &with[..]].concat()).assert_code(0).assert_stderr_has("Done.");
     assert_in_place(&cluster, &contents);
-    cluster.bucky(&[&["verify"], &with[..]].concat()).assert_code(0).assert_says("all in place");
+    cluster
+        .bucky(&[&["verify"], &with[..]].concat())
+        .assert_code(0)
+        .assert_stdout_has("all in place");
     let run = cluster.bucky(&[&["rebalance"], &with[..]].concat()).assert_code(0);
-    run.assert_tells("Cluster is balanced.");
+    run.assert_stderr_has("Cluster is balanced.");
 }
 
 #[test]
@@ -124,9 +128,12 @@ fn with_the_series_at_the_daemons_bucky_needs_none_to_move_them() {
     assert_eq!(status["inventory"]["unplaceable"], 0, "{status}");
     let misplaced = cluster.bucky(&["inconsistent"]).assert_code(0).stdout.lines().count();
     assert!(misplaced > 5, "{misplaced}");
-    cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("Nothing is misplaced any more.");
+    cluster
+        .bucky(&["rebalance"])
+        .assert_code(0)
+        .assert_stderr_has("Nothing is misplaced any more.");
     assert_in_place(&cluster, &contents);
-    cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("Cluster is balanced.");
+    cluster.bucky(&["rebalance"]).assert_code(0).assert_stderr_has("Cluster is balanced.");
 }
 
 #[test]
@@ -138,15 +145,15 @@ fn a_drained_node_is_not_empty_before_its_hashed_files_have_gone() {
     let (old, all) = (cluster.node(2).addr(), listed(&cluster, "series", &series));
     let left = cluster.node(2).metrics().len();
     assert!(left > 5, "{left}");
-    cluster.bucky(&["rebalance", &old]).assert_code(1).assert_tells(UNPLACEABLE);
-    cluster.bucky(&["verify", "--drained", &old]).assert_code(1).assert_says(UNPLACEABLE);
+    cluster.bucky(&["rebalance", &old]).assert_code(1).assert_stderr_has(UNPLACEABLE);
+    cluster.bucky(&["verify", "--drained", &old]).assert_code(1).assert_stdout_has(UNPLACEABLE);
     assert_eq!(cluster.node(2).metrics().len(), left);
 
     let with = ["--series", text(&all)];
     cluster.bucky(&[&["rebalance", &old], &with[..]].concat()).assert_code(0);
     assert_in_place(&cluster, &contents);
     let verified = cluster.bucky(&[&["verify", "--drained", &old], &with[..]].concat());
-    verified.assert_code(0).assert_says("all in place");
+    verified.assert_code(0).assert_stdout_has("all in place");
 }
 
 #[test]
@@ -159,7 +166,7 @@ fn an_owner_that_lacks_a_hashed_file_gets_it_from_the_other() {
     lost.iter().for_each(|name| std::fs::remove_file(cluster.node(1).path(name)).unwrap());
     cluster.start();
     let all = listed(&cluster, "series", &series);
-    cluster.bucky(&["heal"]).assert_code(1).assert_tells(UNPLACEABLE);
+    cluster.bucky(&["heal"]).assert_code(1).assert_stderr_has(UNPLACEABLE);
     assert!(cluster.node(1).metrics().is_empty());
     cluster.bucky(&["heal", "--series", text(&all)]).assert_code(0);
     assert_in_place(&cluster, &contents);
@@ -183,10 +190,10 @@ fn a_daemon_reads_the_file_again_when_it_has_changed_and_keeps_the_old_one_if_it
     let kept = inventory();
     assert_eq!(kept["unplaceable"], 20, "{kept}");
     assert!(kept["series"]["problem"].as_str().unwrap().contains("has no series"), "{kept}");
-    cluster.bucky(&["servers"]).assert_tells("it still uses what it read before");
+    cluster.bucky(&["servers"]).assert_stderr_has("it still uses what it read before");
 
     listed(&cluster, "series", &series);
-    cluster.bucky(&["rebalance", "-f"]).assert_code(0).assert_tells("Done.");
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0).assert_stderr_has("Done.");
     assert_in_place(&cluster, &contents);
     assert_eq!(inventory()["series"]["problem"], serde_json::Value::Null);
 }
@@ -197,18 +204,21 @@ fn a_file_that_is_no_list_of_series_keeps_a_daemon_from_starting_and_bucky_from_
     let path = cluster.path("series.gz");
     std::fs::write(&path, b"\x1f\x8b\x08\x00whatever").unwrap();
     cluster.start();
-    let told = "compressed with gzip; uncompress it first";
+    let refusal = "compressed with gzip; uncompress it first";
     for command in ["rebalance", "verify", "heal", "inconsistent"] {
-        cluster.bucky(&[command, "--series", text(&path)]).assert_code(2).assert_tells(told);
+        cluster
+            .bucky(&[command, "--series", text(&path)])
+            .assert_code(2)
+            .assert_stderr_has(refusal);
     }
     let node = cluster.node_mut(0);
     node.stop();
     node.flag("--series", text(&path)).start_unready();
     wait::until("the daemon has given up", || node.has_ended());
-    assert!(node.log().contains(told), "{}", node.log());
+    assert!(node.log().contains(refusal), "{}", node.log());
 }
 
-/// The metric keeps the name that the map gives it; its series only says whose it is.
+/// The metric keeps the name from the map; its series only decides its owner.
 #[test]
 fn a_backfill_to_a_hashed_name_goes_to_the_owner_of_its_series() {
     let mut cluster = cluster(3).lay();
@@ -223,7 +233,7 @@ fn a_backfill_to_a_hashed_name_goes_to_the_owner_of_its_series() {
     let file = cluster.path("map.json");
     std::fs::write(&file, serde_json::to_string(&map).unwrap()).unwrap();
     let refused = cluster.bucky(&["backfill", text(&file)]).assert_code(2);
-    refused.assert_tells("give the series with --series FILE");
+    refused.assert_stderr_has("give the series with --series FILE");
     let all = listed(&cluster, "series", &series);
     cluster.bucky(&["backfill", text(&file), "--series", text(&all)]).assert_code(0);
     for text in &series {
@@ -233,14 +243,14 @@ fn a_backfill_to_a_hashed_name_goes_to_the_owner_of_its_series() {
 }
 
 #[test]
-fn locate_tells_where_a_hashed_file_belongs_and_how_a_series_is_stored() {
+fn locate_shows_where_a_hashed_file_belongs_and_how_a_series_is_stored() {
     let cluster = cluster(3).start();
     let series = series(5);
     let all = listed(&cluster, "series", &series);
     for text_of in &series {
         let name = file_of(text_of);
         let by_series = cluster.bucky(&["locate", text_of]).assert_code(0);
-        let by_series = by_series.assert_tells(&name);
+        let by_series = by_series.assert_stderr_has(&name);
         cluster.bucky(&["locate", &name]).assert_code(1);
         let by_hash = cluster.bucky(&["locate", &name, "--series", text(&all)]).assert_code(0);
         assert_eq!(
@@ -250,7 +260,7 @@ fn locate_tells_where_a_hashed_file_belongs_and_how_a_series_is_stored() {
     }
 }
 
-/// What carbon itself calls the files.
+/// Carbon's own names for the files.
 #[test]
 fn names_are_those_of_carbons_own_encoding() {
     let mut series = series(50);

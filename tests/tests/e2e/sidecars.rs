@@ -1,10 +1,10 @@
-//! What go-carbon keeps beside a metric: `NAME.wsp.ooo` with late points, and `NAME.wsp.lock`.
+//! The files that go-carbon keeps beside a metric: `NAME.wsp.ooo` with late points, and `NAME.wsp.lock`.
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 
 use crate::cluster;
 
-/// Late points would be left behind, and nobody would find them.
+/// Late points would be left behind, where no reader would find them.
 #[test]
 fn sources_with_late_points_beside_them_are_copied_and_stay_until_those_are_merged() {
     let mut cluster = cluster(2).lay();
@@ -25,8 +25,8 @@ fn sources_with_late_points_beside_them_are_copied_and_stay_until_those_are_merg
     let before = cluster.ledger();
 
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    let run =
-        run.assert_tells("5 were copied, but not deleted at the source, because go-carbon keeps");
+    let run = run
+        .assert_stderr_has("5 were copied, but not deleted at the source, because go-carbon keeps");
     assert_eq!(run.stderr.matches("beside it, which Bucky does not move;").count(), 3, "{run}");
     for metric in &with_late {
         assert!(cluster.node(0).has(metric) && cluster.node(1).has(metric), "{metric}");
@@ -39,7 +39,7 @@ fn sources_with_late_points_beside_them_are_copied_and_stay_until_those_are_merg
     let metrics = cluster.node(0).metrics();
     assert_eq!(metrics.len(), with_late.len(), "{metrics:?}");
 
-    // go-carbon has merged them. What it never removes are its locks.
+    // go-carbon has merged them. It never removes its lock files.
     for metric in &with_late {
         std::fs::remove_file(late_points_of(&cluster, metric)).unwrap();
     }
@@ -58,6 +58,6 @@ fn a_local_fill_does_not_delete_a_source_with_late_points_beside_it() {
     std::fs::write(source.with_extension("wsp.ooo"), b"late points").unwrap();
     let copy = cluster.path("copy.wsp");
     let args = ["fill", "-d", source.to_str().unwrap(), copy.to_str().unwrap()];
-    cluster.bucky_alone(&args).assert_code(1).assert_tells("a.wsp.ooo, so it was not deleted");
+    cluster.bucky_alone(&args).assert_code(1).assert_stderr_has("a.wsp.ooo, so it was not deleted");
     assert!(source.exists() && copy.exists());
 }

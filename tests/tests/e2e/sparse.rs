@@ -1,4 +1,4 @@
-//! Files with holes stay small at their owners, and files without stay without.
+//! Files with holes stay sparse at their owners, and files without holes stay dense.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -12,7 +12,7 @@ use crate::cluster;
 const LAYOUT: Layout =
     Layout { retentions: "1m:1y", aggregation: Aggregation::Average, x_files_factor: 0.5 };
 
-/// The room that a metric's file takes, in bytes.
+/// The disk space of a metric's file, in bytes.
 fn room(node: &Node, metric: &str) -> u64 {
     std::fs::metadata(node.path(metric)).unwrap().blocks() * 512
 }
@@ -25,7 +25,7 @@ fn a_sparse_source_stays_sparse_at_its_owner_and_a_dense_one_dense() {
     for metric in [&sparse, &dense] {
         cluster.node(0).write(metric, &LAYOUT, &points);
     }
-    // Written in full, it has no holes any more.
+    // A file that is written in full has no holes any more.
     let content = std::fs::read(cluster.node(0).path(&dense)).unwrap();
     cluster.node(0).put(&dense, &content);
     let len_bytes = content.len() as u64;

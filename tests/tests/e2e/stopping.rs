@@ -1,5 +1,5 @@
-//! A run that is stopped: once, and it finishes what is under way; twice, and it ends at once. And a journal, with which the
-//! next run does not do again what is done.
+//! A run that is stopped: the first time it finishes its current work; the second time it ends at once. And a
+//! journal, with which the next run does not repeat finished work.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -13,11 +13,11 @@ use rustix::process::Signal;
 
 use crate::cluster;
 
-/// How soon a run ends that is to end at once: nothing is waited for, but machines are slow at times.
+/// How soon a run must end that was stopped twice: it waits for nothing, but machines are slow at times.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
-/// Two nodes, and metrics of the second on the first. The second stands behind a gate.
-fn strays(count: usize) -> (TestCluster, Ledger, Vec<String>) {
+/// Two nodes, and metrics of the second on the first. The second is behind a gate.
+fn misplaced(count: usize) -> (TestCluster, Ledger, Vec<String>) {
     let mut cluster = cluster(2).gate(1).lay();
     let names = cluster.names_owned_by(1, "stopped", count);
     for name in &names {
@@ -43,15 +43,15 @@ fn interrupt(run: &Running, said: &str) {
 }
 
 #[test]
-fn stopped_once_a_run_ends_with_what_is_under_way_and_begins_nothing_new() {
-    let (cluster, before, _) = strays(60);
+fn a_stopped_run_finishes_the_current_metrics_and_begins_nothing_new() {
+    let (cluster, before, _) = misplaced(60);
     let mut run = held(&cluster, &[]);
     interrupt(&run, "finishing what is in flight");
     assert!(run.is_running(), "what is under way was not waited for");
     cluster.node(1).gate().release();
     let ended = run.finish().assert_code(1);
-    ended.assert_tells("Run the same command again");
-    cluster.wait_until_buried();
+    ended.assert_stderr_has("Run the same command again");
+    cluster.wait_until_no_tombstones();
     let moved = cluster.node(1).metrics().len();
     assert!(
         (10..60).contains(&moved),
@@ -64,28 +64,28 @@ fn stopped_once_a_run_ends_with_what_is_under_way_and_begins_nothing_new() {
 
 #[test]
 fn stopped_twice_a_run_ends_at_once_and_the_next_one_finishes() {
-    let (cluster, before, _) = strays(30);
+    let (cluster, before, _) = misplaced(30);
     let run = held(&cluster, &[]);
     interrupt(&run, "finishing what is in flight");
     run.signal(Signal::INT);
     let mut run = Some(run);
     let ended = wait::within(AT_ONCE, || run.take_if(|run| !run.is_running()));
     let ended = ended.expect("it still waits for what is under way").finish().assert_code(130);
-    ended.assert_tells("stopped at once").assert_tells("same command again");
+    ended.assert_stderr_has("stopped at once").assert_stderr_has("same command again");
     cluster.node(1).gate().release();
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.assert_all_in_place(&before);
 }
 
-/// How often the daemon of node 1 was told to fetch.
+/// How many times the daemon of node 1 was asked to fetch.
 fn pulls(cluster: &TestCluster) -> usize {
     cluster.node(1).log().lines().filter(|line| line.contains("\"POST /v1/pull")).count()
 }
 
-/// With `--no-delete` the sources stay, so that only the journal can know what is done.
+/// With `--no-delete` the sources stay, so only the journal shows what is done.
 #[test]
-fn a_journal_keeps_the_next_run_from_doing_again_what_is_done() {
-    let (cluster, before, names) = strays(100);
+fn a_journal_keeps_the_next_run_from_repeating_finished_metrics() {
+    let (cluster, before, names) = misplaced(100);
     let journal = cluster.path("journal");
     let args = ["--no-delete", "--journal", text(&journal)];
     let run = held(&cluster, &args);
@@ -96,7 +96,7 @@ fn a_journal_keeps_the_next_run_from_doing_again_what_is_done() {
     assert!((10..100).contains(&done.len()), "{} were copied", done.len());
     // A crash in the middle of a line.
     append(&journal, b"{\"through\":{\"source\":\"cut of");
-    // What the first run has done would show if it were done again.
+    // If the next run repeated the work of the first, it would show.
     for name in &done {
         std::fs::remove_file(cluster.node(1).path(name)).unwrap();
     }
@@ -107,38 +107,38 @@ fn a_journal_keeps_the_next_run_from_doing_again_what_is_done() {
     assert_eq!(cluster.node(1).metrics(), rest, "exactly what the first run had not done");
     assert!(pulls(&cluster) > earlier);
     assert!(!journal.exists(), "a journal that is done is removed");
-    // Without a journal everything is looked at.
+    // Without a journal every metric is checked.
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.assert_all_in_place(&before);
 }
 
 #[test]
 fn a_journal_of_another_ring_or_selection_is_refused_and_nothing_is_touched() {
-    let (cluster, _, _) = strays(40);
+    let (cluster, _, _) = misplaced(40);
     let journal = cluster.path("journal");
     let run = held(&cluster, &["--journal", text(&journal)]);
     interrupt(&run, "finishing what is in flight");
     cluster.node(1).gate().release();
     run.finish().assert_code(1);
-    cluster.wait_until_buried();
-    cluster.assert_no_strays();
+    cluster.wait_until_no_tombstones();
+    cluster.assert_nothing_unexpected();
 
-    // Another cluster, whose operator has the wrong file at hand.
+    // Another cluster, whose operator uses the wrong file.
     let mut other = crate::cluster(3).lay();
     other.scatter(60, &other.ring_of_first(2));
     other.start();
     let marks: Vec<_> = other.nodes().iter().map(|node| tree::marks(&node.prefix())).collect();
     let noted = std::fs::read(&journal).unwrap();
     let refused = other.bucky(&["rebalance", "--journal", text(&journal)]).assert_code(2);
-    refused.assert_tells(text(&journal)).assert_tells("another ring");
+    refused.assert_stderr_has(text(&journal)).assert_stderr_has("another ring");
     // The same cluster, another selection.
     let refused = cluster.bucky(&["rebalance", "-r", "^stopped", "--journal", text(&journal)]);
-    refused.assert_code(2).assert_tells("another expression");
-    // No journal at all.
+    refused.assert_code(2).assert_stderr_has("another expression");
+    // Not a journal at all.
     let notes = cluster.path("notes");
     std::fs::write(&notes, "call Anna back\n").unwrap();
     let refused = other.bucky(&["rebalance", "--journal", text(&notes)]).assert_code(2);
-    refused.assert_tells("line 1").assert_tells("not from a journal");
+    refused.assert_stderr_has("line 1").assert_stderr_has("not from a journal");
 
     for (node, marks) in other.nodes().iter().zip(&marks) {
         assert_untouched(marks, &node.prefix());
@@ -153,12 +153,12 @@ fn a_journal_of_another_ring_or_selection_is_refused_and_nothing_is_touched() {
 
 #[test]
 fn two_runs_with_one_journal_do_not_both_write_it() {
-    let (cluster, before, _) = strays(30);
+    let (cluster, before, _) = misplaced(30);
     let journal = cluster.path("journal");
     let args = ["--journal", text(&journal)];
     let first = held(&cluster, &args);
     let second = cluster.bucky(&["rebalance", "--journal", text(&journal)]).assert_code(2);
-    second.assert_tells("in use by another run");
+    second.assert_stderr_has("in use by another run");
     cluster.node(1).gate().release();
     first.finish().assert_code(0);
     cluster.assert_all_in_place(&before);

@@ -1,5 +1,5 @@
-//! Daemons and processes that are stuck or slow: each is met with a time limit, tried again where that helps, and named;
-//! the others go on, and nothing is stored that is not what was sent.
+//! Daemons and processes that hang or are slow: each one meets a time limit, is tried again if that helps,
+//! and is named. The others continue, and only what was sent is stored.
 
 use std::fs::File;
 use std::time::Duration;
@@ -10,19 +10,20 @@ use bucky_whisper::{lock_exclusive, lock_shared};
 
 use crate::cluster;
 
-/// What is passed on before an archive's answer is spoiled: its head and the first of its files.
+/// How many bytes pass before an archive's answer is changed: its head and the first of its files.
 const FIRST_FILES: usize = 30_000;
-/// The same: its head only, and a few bytes of the first file.
+/// The same for only its head and a few bytes of the first file.
 const HEAD: usize = 200;
-/// As often as anybody asks.
+/// For all requests.
 const ALWAYS: usize = usize::MAX;
-/// The limits that the client of these stories has: longer than those of the daemons, so that it hears from them what they have
-/// waited for, on a busy machine too. Archives come plain, whatever the daemons measure: faults are at places in their bytes.
+/// The limits of the client in these tests: longer than those of the daemons, so that they tell it which node
+/// they waited for, even on a busy machine. Archives are not compressed, whatever the daemons measure: the
+/// faults are at fixed offsets.
 const LIMITS: [&str; 8] =
     ["-t", "2", "--idle-timeout", "4", "--away-timeout", "2", "--encoding", "identity"];
 
-/// Three nodes behind gates. The node 0 has metrics of both others; its metrics of the node 1 are `sick`, as it is
-/// their way that fails.
+/// Three nodes behind gates. Node 0 has metrics of both others. Its metrics of node 1 are `sick`, because the
+/// way to that node fails.
 struct Story {
     cluster: TestCluster,
     sick: Vec<String>,
@@ -51,14 +52,14 @@ impl Story {
         self.cluster.bucky(&[&["rebalance"], &LIMITS[..]].concat())
     }
 
-    /// Wants what was well to have moved, and whatever was sick to be whole at its source.
+    /// Checks that the `well` metrics have moved, and that the `sick` ones are complete at their source.
     #[track_caller]
     fn assert_the_rest_went_on(&self) {
         assert!(self.well.iter().all(|name| self.cluster.node(2).has(name)), "the rest stopped");
         self.assert_nothing_wrong();
     }
 
-    /// Wants no point to be lost or another one, wherever its metric is.
+    /// Checks that no point is lost or has another value, wherever its metric is.
     #[track_caller]
     fn assert_nothing_wrong(&self) {
         let findings = self.before.compare(&self.cluster.ledger(), self.cluster.ring());
@@ -74,7 +75,7 @@ impl Story {
         }
     }
 
-    /// With everything as it should be again, the next run ends well.
+    /// After the repair, the next run succeeds.
     #[track_caller]
     fn finish(self) {
         for node in self.cluster.nodes() {
@@ -85,7 +86,7 @@ impl Story {
     }
 }
 
-/// Spoils the next answer only: tried again, it comes.
+/// Changes only the next answer: the second attempt succeeds.
 #[track_caller]
 fn once(route: &str, node: usize, fault: Fault) {
     let story = Story::of(3);
@@ -96,13 +97,13 @@ fn once(route: &str, node: usize, fault: Fault) {
     story.cluster.assert_all_in_place(&story.before);
 }
 
-/// Spoils every answer: the run ends by itself, names the node and says what happened.
+/// Changes every answer: the run ends by itself, names the node and says what happened.
 #[track_caller]
 fn always(route: &str, node: usize, fault: Fault, said: &str) -> Duration {
     let story = Story::of(2);
     story.cluster.node(node).gate().spoil(route, fault, ALWAYS);
-    let run = story.rebalance().assert_code(1).assert_tells(said);
-    let run = run.assert_tells(&story.cluster.node(node).addr());
+    let run = story.rebalance().assert_code(1).assert_stderr_has(said);
+    let run = run.assert_stderr_has(&story.cluster.node(node).addr());
     let took = run.took;
     story.assert_the_rest_went_on();
     story.finish();
@@ -125,7 +126,7 @@ fn a_source_that_sends_a_byte_now_and_then_is_given_up_and_named() {
 }
 
 #[test]
-fn what_fails_once_is_tried_again_and_comes() {
+fn a_copy_that_fails_once_is_tried_again_and_succeeds() {
     let dribble = Fault::Dribble { after: HEAD, pause: Duration::from_millis(100) };
     for (route, node, fault) in [
         ("POST /v1/archive", 0, Fault::StallAfter(0)),
@@ -144,7 +145,7 @@ fn what_fails_once_is_tried_again_and_comes() {
     }
 }
 
-/// Each attempt brings some of it: in the end all of it has come.
+/// Each attempt brings some of the metrics: at the end all of them have arrived.
 #[test]
 fn a_source_that_always_breaks_off_is_asked_until_it_has_sent_all() {
     for fault in [Fault::BreakAfter(2 * FIRST_FILES), Fault::StallAfter(2 * FIRST_FILES)] {
@@ -168,14 +169,15 @@ fn a_source_that_never_answers_a_delete_is_given_up_and_named() {
     let story = Story::of(4);
     story.cluster.node(0).gate().spoil("POST /v1/delete", Fault::StallAfter(0), ALWAYS);
     let run = story.rebalance();
-    // It was told, and did it: that its answers were lost changes nothing about that.
-    let run = run.assert_code(1).assert_tells("did not answer /v1/delete within 4 s");
-    run.assert_tells(&story.cluster.node(0).addr()).assert_tells("its owners have all of it");
+    // It received the request and deleted the metrics, even though its answers were lost.
+    let run = run.assert_code(1).assert_stderr_has("did not answer /v1/delete within 4 s");
+    run.assert_stderr_has(&story.cluster.node(0).addr())
+        .assert_stderr_has("its owners have all of it");
     story.assert_the_rest_went_on();
     story.finish();
 }
 
-/// The first answer is damaged in one bit; and then, every one.
+/// First one answer has a flipped bit, and then every answer.
 fn a_bit_flipped(text: &[u8], skip: usize, kind: &str) {
     let flip = Fault::FlipBehind { text: text.to_vec(), skip };
     once("POST /v1/archive", 0, flip.clone());
@@ -183,14 +185,14 @@ fn a_bit_flipped(text: &[u8], skip: usize, kind: &str) {
     story.cluster.node(0).gate().spoil("POST /v1/archive", flip, ALWAYS);
     let run = story.rebalance();
     assert!(story.cluster.node(0).gate().spoiled() > 1, "{run}");
-    run.assert_code(1).assert_tells(kind);
+    run.assert_code(1).assert_stderr_has(kind);
     story.assert_the_rest_went_on();
     story.finish();
 }
 
 #[test]
 fn a_flipped_bit_of_a_files_content_is_caught_by_its_digest() {
-    // The tar header that ends a name is 512 bytes; the first point is in the first kilobytes behind it.
+    // The tar header that ends a name is 512 bytes; the first point is in the first kilobytes after it.
     a_bit_flipped(b".wsp", 512 + 2000, "damaged on the way");
 }
 
@@ -204,7 +206,7 @@ fn a_flipped_bit_of_a_header_is_caught_by_its_checksum() {
     a_bit_flipped(b".wsp", 110, "reading the archive stream failed after");
 }
 
-/// Wherever a bit is flipped in what a source sends, nothing wrong is stored, and the next attempt brings it all.
+/// If any bit of a source's data is flipped, nothing wrong is stored, and the next attempt brings everything.
 #[test]
 fn a_bit_flipped_anywhere_stores_nothing_wrong() {
     let rounds = soak::rounds(6, 200);
@@ -222,7 +224,7 @@ fn a_bit_flipped_anywhere_stores_nothing_wrong() {
             story.cluster.node(0).write(name, &MINUTES, &minutes(now(), [value, 2.0, 3.0]));
         }
         let before = story.cluster.ledger();
-        // A step through the stream that meets every part of it in time.
+        // The step covers every part of the stream over time.
         let at = (usize::try_from(seed % 90_000).unwrap() + round * 7_919) % 90_000;
         story.cluster.node(0).gate().spoil("POST /v1/archive", Fault::Flip(at), 1);
         let run = story.cluster.bucky(&[&["rebalance", "-f"], &LIMITS[..]].concat());
@@ -234,7 +236,7 @@ fn a_bit_flipped_anywhere_stores_nothing_wrong() {
     soak::record("flipped bits", rounds, "bits flipped on the way", points);
 }
 
-/// With a limit for each lock only, a batch of held files would wait for each of them.
+/// With a limit for each lock only, a batch of locked files would wait for each of them.
 #[test]
 fn many_locks_that_are_never_given_back_hold_no_batch_up() {
     let mut cluster = cluster(2).flag("--lock-timeout", "0.4").flag("--idle-timeout", "2").lay();
@@ -243,7 +245,7 @@ fn many_locks_that_are_never_given_back_hold_no_batch_up() {
     for name in held.iter().chain(&sound) {
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));
     }
-    // Half of them at the source, half at the owner, which has a copy to be filled.
+    // Half of them at the source, half at the owner, which has a copy to fill.
     let (at_source, at_owner) = held.split_at(60);
     for name in at_owner {
         cluster.node(1).write(name, &MINUTES, &minutes(now(), [9.0]));
@@ -261,10 +263,10 @@ fn many_locks_that_are_never_given_back_hold_no_batch_up() {
     cluster.start();
     let before = cluster.ledger();
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    // One lock after the other would take 48 s, in each of four attempts.
+    // Waiting for one lock after the other would take 48 s, in each of four attempts.
     assert!(run.took < Duration::from_secs(90), "{run}");
-    let run = run.assert_tells("120 busy").assert_tells("holds the lock of");
-    run.assert_tells(&format!("{}: {}: ", held[0], cluster.node(0).addr()));
+    let run = run.assert_stderr_has("120 busy").assert_stderr_has("holds the lock of");
+    run.assert_stderr_has(&format!("{}: {}: ", held[0], cluster.node(0).addr()));
     assert!(sound.iter().all(|name| cluster.node(1).has(name) && !cluster.node(0).has(name)));
     drop(locks);
     cluster.bucky(&["rebalance"]).assert_code(0);
@@ -273,7 +275,7 @@ fn many_locks_that_are_never_given_back_hold_no_batch_up() {
 
 #[test]
 fn a_lock_on_a_tombstone_holds_only_that_tombstone_back() {
-    // Long enough for the lock to be taken before anybody looks at the tombstone.
+    // Long enough to take the lock before the tombstone is read.
     let mut cluster = cluster(2).flag("--lock-timeout", "0.3").flag("--tombstone-grace", "8").lay();
     let names = cluster.names_owned_by(1, "m", 10);
     for name in &names {
@@ -289,12 +291,12 @@ fn a_lock_on_a_tombstone_holds_only_that_tombstone_back() {
         tombstones.iter().filter(|path| !path.ends_with("manifest")).count()
     };
     wait::until("the other tombstones are gone", || left() == 1);
-    let told = || {
+    let reported = || {
         let status = cluster.get(0, "/v1/status").json();
         let reason = status["tombstones"]["held"][0]["reason"].as_str()?.to_owned();
         reason.contains("holds the lock").then_some(())
     };
-    wait::until_some("the status says who holds it back", told);
+    wait::until_some("the status says who holds it back", reported);
     assert_eq!(left(), 1);
     drop(held);
     cluster.assert_all_in_place(&before);
@@ -321,7 +323,7 @@ fn the_go_tools_routes_do_not_wait_for_a_lock_for_ever() {
     assert!(text.contains("holds the lock"), "{text}");
     post().unwrap().assert_status(503);
     rustix::fs::flock(&held, rustix::fs::FlockOperation::Unlock).unwrap();
-    // A reader's lock stops writers only.
+    // A reader's lock stops only writers.
     lock_shared(&held, Duration::from_secs(1)).unwrap();
     cluster.get(0, &path).assert_status(200);
     post().unwrap().assert_status(503);

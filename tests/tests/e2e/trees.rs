@@ -1,5 +1,5 @@
-//! Trees that are not as a daemon found them, or not wholly its own: another folder at the prefix, two daemons over the
-//! same files, links and names that are not served.
+//! Trees that have changed under a daemon, or that it does not own alone: another folder at the prefix, two
+//! daemons over the same files, links and names that are not served.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -22,8 +22,8 @@ fn status(cluster: &TestCluster, node: usize) -> Value {
     cluster.get(node, "/v1/status").assert_status(200).json()
 }
 
-/// As a disk that is mounted on the prefix after the start, or a link that is exchanged: the daemon has the old folder
-/// open, and everybody else sees the new one.
+/// Like a disk that is mounted on the prefix after the start, or a link that is exchanged: the daemon has the
+/// old folder open, and all other processes see the new one.
 #[test]
 fn another_folder_at_the_prefix_stops_all_writes_until_the_restart() {
     let mut cluster = cluster(2).start();
@@ -35,10 +35,10 @@ fn another_folder_at_the_prefix_stops_all_writes_until_the_restart() {
 
     let reason = status(&cluster, 1)["read_only"].as_str().unwrap_or_default().to_owned();
     assert!(reason.contains("restart buckyd"), "{reason:?}");
-    let servers = cluster.bucky(&["servers"]).assert_code(3).assert_tells("restart buckyd");
-    servers.assert_tells("read-only");
-    cluster.bucky(&["rebalance", "-f"]).assert_code(3).assert_tells("restart buckyd");
-    // Whoever asks the daemon itself gets no further.
+    let servers = cluster.bucky(&["servers"]).assert_code(3).assert_stderr_has("restart buckyd");
+    servers.assert_stderr_has("read-only");
+    cluster.bucky(&["rebalance", "-f"]).assert_code(3).assert_stderr_has("restart buckyd");
+    // Other commands that ask the daemon itself do not get further.
     let from = cluster.node(0).addr();
     let pulled = cluster.post_json(1, "/v1/pull", &json!({ "from": from, "metrics": [metric] }));
     assert!(pulled.text().contains("restart buckyd"), "{}", pulled.text());
@@ -70,7 +70,7 @@ fn a_source_whose_prefix_is_another_folder_deletes_nothing() {
     let url = format!("http://{}/metrics/{metric}", cluster.node(0).addr());
     let deleted = Http::new().send(Method::DELETE, &url, &[], Vec::new()).unwrap();
     assert_eq!(deleted.status, 500);
-    // Put back, all is as before.
+    // After the folder is put back, everything is as before.
     std::fs::remove_dir(&prefix).unwrap();
     std::fs::rename(&before, &prefix).unwrap();
     assert!(status(&cluster, 0).get("read_only").is_none());
@@ -79,7 +79,7 @@ fn a_source_whose_prefix_is_another_folder_deletes_nothing() {
     assert!(cluster.node(1).has(&metric));
 }
 
-/// Whatever the state folder: the second of two daemons does not start, nor one above or below.
+/// For any state folder: the second of two daemons does not start, nor does one above or below.
 #[test]
 fn two_daemons_never_serve_the_same_files() {
     let mut cluster = cluster(5).lay();
@@ -102,7 +102,7 @@ fn two_daemons_never_serve_the_same_files() {
     }
 }
 
-/// What a drained node keeps is told by kind, and it is not said to be empty.
+/// The files that a drained node keeps are reported by kind, and the node is not called empty.
 #[test]
 fn a_drained_node_with_files_that_are_not_served_is_not_empty() {
     let mut cluster = cluster(2).in_ring(1).lay();
@@ -121,33 +121,36 @@ fn a_drained_node_with_files_that_are_not_served_is_not_empty() {
     let counted = ["linked_folders", "linked_files", "dangling_links", "unusable"];
     assert_eq!(counted.map(|kind| found[kind].as_u64()), [Some(1); 4], "{found}");
     let run = cluster.bucky(&["rebalance", &drained]).assert_code(1);
-    let run = run.assert_tells("is not empty: 1 link to a folder is not followed");
-    run.assert_tells("list --not-served");
+    let run = run.assert_stderr_has("is not empty: 1 link to a folder is not followed");
+    run.assert_stderr_has("list --not-served");
     assert_eq!(cluster.node(0).metrics(), ["servers.cpu"], "what is served has moved");
-    // Nothing is left to move, and it is still not empty.
-    cluster.bucky(&["rebalance", &drained]).assert_code(1).assert_tells("is not empty");
-    cluster.wait_until_buried();
+    // Nothing is left to move, but the node is still not empty.
+    cluster.bucky(&["rebalance", &drained]).assert_code(1).assert_stderr_has("is not empty");
+    cluster.wait_until_no_tombstones();
     let verified = cluster.bucky(&["verify", "--drained", &drained]).assert_code(1);
-    let verified = verified.assert_says("1 link to a folder is not followed");
+    let verified = verified.assert_stdout_has("1 link to a folder is not followed");
     assert!(!verified.stdout.contains("all in place."), "{verified}");
     let listed = cluster.bucky(&["list", "--not-served", "-s", "-h", &drained]).assert_code(0);
-    let listed = listed.assert_says(&format!("linked_folder: stats ({})", disk.display()));
-    // What the other one led to has moved.
-    let listed = listed.assert_says("dangling_link: servers/gone (/nowhere/at/all)");
+    let listed = listed.assert_stdout_has(&format!("linked_folder: stats ({})", disk.display()));
+    // The files behind the other link have moved.
+    let listed = listed.assert_stdout_has("dangling_link: servers/gone (/nowhere/at/all)");
     listed
-        .assert_says("dangling_link: servers/cpu2.wsp (cpu.wsp)")
-        .assert_says("unusable_name: latin");
+        .assert_stdout_has("dangling_link: servers/cpu2.wsp (cpu.wsp)")
+        .assert_stdout_has("unusable_name: latin");
     let json = cluster.bucky(&["list", "--not-served", "-j", "-s", "-h", &drained]).assert_code(0);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(json.as_array().map(Vec::len), Some(4), "{json}");
-    // A ring's own node is not refused for it, but it is told and verified as what it is.
+    // A node of the ring is not refused for this, but it is reported and verified as it is.
     symlink(&disk, cluster.node(0).prefix().join("stats")).unwrap();
-    cluster.bucky(&["rebalance", "-f"]).assert_code(0).assert_tells("that do not take part");
-    cluster.bucky(&["servers"]).assert_code(0).assert_tells("not served: 1 link to a folder");
-    cluster.bucky(&["verify"]).assert_code(1).assert_says("1 link to a folder is not followed");
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0).assert_stderr_has("that do not take part");
+    cluster.bucky(&["servers"]).assert_code(0).assert_stderr_has("not served: 1 link to a folder");
+    cluster
+        .bucky(&["verify"])
+        .assert_code(1)
+        .assert_stdout_has("1 link to a folder is not followed");
 }
 
-/// Where the series of such a file is not known it stays: a drain that says nothing would leave it behind.
+/// If the series of such a file is unknown, it stays: a drain without a message would leave it behind.
 #[test]
 fn a_drained_node_with_files_named_by_a_hash_is_not_empty() {
     let mut cluster = cluster(2).in_ring(1).lay();
@@ -156,14 +159,14 @@ fn a_drained_node_with_files_named_by_a_hash_is_not_empty() {
     cluster.start();
     let drained = cluster.node(1).addr();
     let run = cluster.bucky(&["rebalance", &drained]).assert_code(1);
-    run.assert_tells("is not empty: 1 tagged file is named by the hash");
+    run.assert_stderr_has("is not empty: 1 tagged file is named by the hash");
     cluster.bucky(&["verify", "--drained", &drained]).assert_code(1);
     let listed = cluster.bucky(&["list", "--not-served", "-s", "-h", &drained]).assert_code(0);
-    listed.assert_says("unplaceable: _tagged/abc/def/0123");
+    listed.assert_stdout_has("unplaceable: _tagged/abc/def/0123");
     assert!(cluster.node(1).has(&hashed));
 }
 
-/// A disk that a link below the prefix leads to: another file system, where there is one.
+/// A folder that a link below the prefix leads to: on another file system, if there is one.
 fn disk() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -185,10 +188,13 @@ fn linked_folders_that_may_be_followed_take_part_in_a_move_on_their_own_disks() 
     let volumes = &status(&cluster, 1)["volumes"];
     assert_eq!(volumes[0]["path"], "stats", "{volumes}");
     let plan = cluster.bucky(&["rebalance", "--no-op", &drained]).assert_code(0);
-    plan.assert_says("stats");
+    plan.assert_stdout_has("stats");
     cluster.bucky(&["rebalance", &drained]).assert_code(0);
-    cluster.wait_until_buried();
-    cluster.bucky(&["verify", "--drained", &drained]).assert_code(0).assert_says("all in place");
+    cluster.wait_until_no_tombstones();
+    cluster
+        .bucky(&["verify", "--drained", &drained])
+        .assert_code(0)
+        .assert_stdout_has("all in place");
     let files = |disk: &tempfile::TempDir| {
         tree::metrics(disk.path()).into_iter().map(|name| name.to_string()).collect::<Vec<_>>()
     };
@@ -196,8 +202,8 @@ fn linked_folders_that_may_be_followed_take_part_in_a_move_on_their_own_disks() 
     assert_eq!(files(&disks[1]), [""; 0]);
     assert!(!disks[1].path().join("deep").exists(), "empty folders go, the volume stays");
     assert!(disks[1].path().join(".bucky").is_dir());
-    cluster.bucky(&["servers"]).assert_code(0).assert_tells("stats/");
-    // What the daemon does at its next start is the same.
+    cluster.bucky(&["servers"]).assert_code(0).assert_stderr_has("stats/");
+    // The daemon does the same at its next start.
     cluster.node_mut(0).stop();
     cluster.node_mut(0).start();
     cluster
@@ -206,7 +212,7 @@ fn linked_folders_that_may_be_followed_take_part_in_a_move_on_their_own_disks() 
 }
 
 #[test]
-fn what_is_mounted_below_the_prefix_is_found_and_takes_part() {
+fn files_on_a_mount_below_the_prefix_are_found_and_take_part() {
     let mut cluster = cluster(2).lay();
     let names = cluster.names_owned_by(1, "stats.in", 6);
     for node in 0..2 {
@@ -219,8 +225,8 @@ fn what_is_mounted_below_the_prefix_is_found_and_takes_part() {
     let plain = cluster.name_owned_by(1, "servers");
     write(&cluster, 0, &plain);
     cluster.bucky(&["rebalance", "-f"]).assert_code(0);
-    cluster.wait_until_buried();
-    cluster.bucky(&["verify"]).assert_code(0).assert_says("all in place");
+    cluster.wait_until_no_tombstones();
+    cluster.bucky(&["verify"]).assert_code(0).assert_stdout_has("all in place");
     assert!(names.iter().all(|name| cluster.node(1).has(name) && !cluster.node(0).has(name)));
     assert!(cluster.node(1).has(&plain));
     let deleted = cluster.bucky(&["delete", "-noconfirm", &names[0]]);
@@ -228,7 +234,7 @@ fn what_is_mounted_below_the_prefix_is_found_and_takes_part() {
     assert!(!cluster.node(1).has(&names[0]));
 }
 
-/// As after a reboot with a line of /etc/fstab too few: the folder below the disk is there, and empty.
+/// Like a reboot with a missing line in /etc/fstab: the folder of the mount exists, but is empty.
 #[test]
 fn a_disk_that_is_not_mounted_at_the_next_start_is_missed() {
     let mut cluster = cluster(2).lay();
@@ -243,11 +249,11 @@ fn a_disk_that_is_not_mounted_at_the_next_start_is_missed() {
     cluster.node_mut(1).start();
     let reason = status(&cluster, 1)["read_only"].as_str().unwrap_or_default().to_owned();
     assert!(reason.contains("its disk is not mounted"), "{reason:?}");
-    cluster.bucky(&["servers"]).assert_code(3).assert_tells("its disk is not mounted");
-    cluster.bucky(&["rebalance", "-f"]).assert_code(3).assert_tells("its disk is not mounted");
+    cluster.bucky(&["servers"]).assert_code(3).assert_stderr_has("its disk is not mounted");
+    cluster.bucky(&["rebalance", "-f"]).assert_code(3).assert_stderr_has("its disk is not mounted");
     assert!(cluster.node(0).has(&metric) && !cluster.node(1).has(&metric));
     let listed = cluster.bucky(&["list", "--not-served"]);
-    listed.assert_tells("stats");
+    listed.assert_stderr_has("stats");
 
     cluster.node_mut(1).stop();
     cluster.node_mut(1).launch(Launch::WithDiskBelow("stats"));

@@ -1,4 +1,4 @@
-//! `bucky verify`: what it says of a cluster is so, and nothing that is wrong escapes it.
+//! `bucky verify`: its report about a cluster is true, and it finds everything that is wrong.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -19,8 +19,8 @@ fn report(cluster: &TestCluster, args: &[&str], code: i32) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run}"))
 }
 
-/// The findings as `KIND NODE METRIC`, the nodes by their numbers.
-fn told(cluster: &TestCluster, report: &Value) -> Vec<String> {
+/// The findings as `KIND NODE METRIC`, with the numbers of the nodes.
+fn findings_of(cluster: &TestCluster, report: &Value) -> Vec<String> {
     let number = |addr: &str| {
         let at = cluster.nodes().iter().position(|node| node.addr() == addr);
         at.map_or_else(|| "-".to_owned(), |number| number.to_string())
@@ -48,7 +48,7 @@ fn a_cluster_in_order_is_said_to_be_so_with_every_copy_and_point_counted() {
     let summary = &found["summary"];
     assert_eq!(summary["all_in_place"], true);
     assert_eq!([&summary["metrics"], &summary["copies"]], [300, 300]);
-    // Points go out of their archives' windows all the time.
+    // Points expire all the time.
     let points = summary["points"].as_u64().unwrap();
     assert!((cluster.ledger().points()..=before).contains(&points), "{points} of {before}");
     let run = cluster.bucky(&["verify"]).assert_code(0);
@@ -57,9 +57,9 @@ fn a_cluster_in_order_is_said_to_be_so_with_every_copy_and_point_counted() {
     assert!(run.stdout.ends_with(" points: all in place.\n"), "{run}");
 }
 
-/// What a move still has to do, exactly; and after it nothing.
+/// Before a move it reports exactly the remaining work; after it, nothing.
 #[test]
-fn before_a_move_everything_astray_is_found_and_after_it_all_is_in_place() {
+fn before_a_move_all_misplaced_metrics_are_found_and_after_it_all_is_in_place() {
     let cluster = cluster(4).start();
     cluster.scatter(400, &cluster.ring_of_first(3));
     let misplaced: Vec<String> = cluster
@@ -74,27 +74,27 @@ fn before_a_move_everything_astray_is_found_and_after_it_all_is_in_place() {
     assert_eq!(kinds["misplaced"]["metrics"], misplaced.len(), "{kinds}");
     assert_eq!(kinds["missing"]["metrics"], misplaced.len(), "{kinds}");
     assert_eq!(kinds["lacks"]["metrics"], 0, "{kinds}");
-    let run = cluster.bucky(&["verify"]).assert_code(1).assert_says("bucky rebalance -h");
-    run.assert_says("--errors FILE names all");
+    let run = cluster.bucky(&["verify"]).assert_code(1).assert_stdout_has("bucky rebalance -h");
+    run.assert_stdout_has("--errors FILE names all");
     cluster.bucky(&["rebalance"]).assert_code(0);
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     cluster
         .bucky(&["verify"])
         .assert_code(0)
-        .assert_says("400 copies read")
-        .assert_says("all in place");
+        .assert_stdout_has("400 copies read")
+        .assert_stdout_has("all in place");
 }
 
-/// One of each kind, and only those are told.
+/// One finding of each kind, and only those are reported.
 #[test]
-fn everything_that_can_be_wrong_is_told_metric_by_metric_and_nothing_is_touched() {
+fn everything_that_can_be_wrong_is_reported_by_metric_and_nothing_is_touched() {
     let mut cluster = cluster(3).lay();
     cluster.scatter(60, cluster.ring());
-    let [astray, both, corrupt, cut, sound] =
-        ["a.astray", "b.both", "c.corrupt", "d.cut", "e.sound"]
+    let [misplaced, both, corrupt, cut, sound] =
+        ["a.misplaced", "b.both", "c.corrupt", "d.cut", "e.sound"]
             .map(|stem| cluster.name_owned_by(1, stem));
     let now = now();
-    cluster.node(0).write(&astray, &MINUTES, &minutes(now, [1.0, 2.0]));
+    cluster.node(0).write(&misplaced, &MINUTES, &minutes(now, [1.0, 2.0]));
     cluster.node(1).write(&both, &MINUTES, &minutes(now, [1.0, f64::NAN]));
     cluster.node(2).write(&both, &MINUTES, &minutes(now, [5.0, 6.0, 7.0]));
     let mut zero_archives = MINUTES.empty_file();
@@ -109,15 +109,15 @@ fn everything_that_can_be_wrong_is_told_metric_by_metric_and_nothing_is_touched(
 
     let report = report(&cluster, &[], 1);
     let expected = [
-        format!("misplaced 0 {astray}"),
-        format!("missing 1 {astray}"),
+        format!("misplaced 0 {misplaced}"),
+        format!("missing 1 {misplaced}"),
         format!("misplaced 2 {both}"),
         format!("lacks 1 {both}"),
         format!("corrupt 1 {corrupt}"),
         format!("misplaced 0 {cut}"),
         format!("corrupt 0 {cut}"),
     ];
-    assert_eq!(told(&cluster, &report), expected);
+    assert_eq!(findings_of(&cluster, &report), expected);
     let lacks = &report["findings"][3];
     let newest = now - now % 60;
     assert_eq!(lacks["other"], cluster.node(2).addr());
@@ -136,7 +136,8 @@ fn everything_that_can_be_wrong_is_told_metric_by_metric_and_nothing_is_touched(
 
     let errors = cluster.path("findings");
     let run = cluster.bucky(&["verify", "--errors", errors.to_str().unwrap()]).assert_code(1);
-    run.assert_says("61 in place, 4 not").assert_says(&format!("{both}: lacks 2 points that"));
+    run.assert_stdout_has("61 in place, 4 not")
+        .assert_stdout_has(&format!("{both}: lacks 2 points that"));
     let text = std::fs::read_to_string(errors).unwrap();
     assert_eq!(text.lines().count(), expected.len(), "{text}");
     assert!(text.contains(&format!("{}\t{corrupt}\tcorrupt: ", cluster.node(1).addr())), "{text}");
@@ -146,21 +147,24 @@ fn everything_that_can_be_wrong_is_told_metric_by_metric_and_nothing_is_touched(
 }
 
 #[test]
-fn of_two_copies_one_that_is_missing_fails_and_owners_that_differ_are_told() {
+fn of_two_copies_one_that_is_missing_fails_and_owners_that_differ_are_reported() {
     let cluster = cluster(3).replication_factor(2).start();
     cluster.scatter(60, cluster.ring());
-    cluster.bucky(&["verify"]).assert_code(0).assert_says("60 metrics on 3 nodes, 120 copies read");
+    cluster
+        .bucky(&["verify"])
+        .assert_code(0)
+        .assert_stdout_has("60 metrics on 3 nodes, 120 copies read");
     let gap = cluster.name_owned_by(0, "gap");
     for owner in cluster.owners(&gap) {
         cluster.node(owner).write(&gap, &MINUTES, &minutes(now(), [1.0]));
     }
     let other = cluster.owners(&gap)[1];
     let old = minutes(now() - 3600, [41.0, 42.0]);
-    // What is still on its way to the other is no difference.
+    // Points that are still on their way to the other owner are not a difference.
     let new = minutes(now(), [1.0, 2.0, 3.0]);
     metrics::update(&cluster.node(other).path(&gap), &[old, new].concat());
     let found = report(&cluster, &[], 0);
-    assert_eq!(told(&cluster, &found), [format!("replicas_differ 0 {gap}")]);
+    assert_eq!(findings_of(&cluster, &found), [format!("replicas_differ 0 {gap}")]);
     assert_eq!(found["findings"][0]["points"], 2, "{found}");
     assert_eq!([&found["summary"]["in_place"], &found["summary"]["differ"]], [61, 1]);
     cluster.bucky(&["verify", "--strict"]).assert_code(1);
@@ -168,12 +172,13 @@ fn of_two_copies_one_that_is_missing_fails_and_owners_that_differ_are_told() {
     let lost = names.iter().find(|name| **name != gap).unwrap();
     std::fs::remove_file(cluster.node(0).path(lost)).unwrap();
     let found = report(&cluster, &[], 1);
-    assert!(told(&cluster, &found).contains(&format!("missing 0 {lost}")), "{found}");
-    let next = cluster.bucky(&["verify"]).assert_code(1).assert_says("bucky heal -h");
+    assert!(findings_of(&cluster, &found).contains(&format!("missing 0 {lost}")), "{found}");
+    let next = cluster.bucky(&["verify"]).assert_code(1).assert_stdout_has("bucky heal -h");
     assert!(!next.stdout.contains("bucky rebalance"), "{next}");
 }
 
-/// While a move runs, misplaced is what still has to be moved; nothing is said to be lost, gone or damaged.
+/// During a move, metrics that must still move are misplaced; nothing is reported as lost, missing or
+/// damaged.
 #[test]
 fn a_move_that_is_under_way_is_not_taken_for_a_loss() {
     let cluster = cluster(3).start();
@@ -195,11 +200,14 @@ fn a_move_that_is_under_way_is_not_taken_for_a_loss() {
     }
     run.finish().assert_code(0);
     cluster.assert_all_in_place(&before);
-    cluster.bucky(&["verify"]).assert_code(0).assert_says("900 metrics on 3 nodes, 900 copies");
+    cluster
+        .bucky(&["verify"])
+        .assert_code(0)
+        .assert_stdout_has("900 metrics on 3 nodes, 900 copies");
 }
 
 #[test]
-fn what_cannot_be_read_is_not_vouched_for() {
+fn unreadable_files_and_folders_are_findings() {
     let mut cluster = cluster(2).lay();
     cluster.scatter(20, cluster.ring());
     let hidden = cluster.name_owned_by(0, "hidden.deep");
@@ -209,22 +217,22 @@ fn what_cannot_be_read_is_not_vouched_for() {
     let folder = cluster.node(0).prefix().join("hidden");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o000)).unwrap();
     std::fs::set_permissions(cluster.node(0).path(&locked), Permissions::from_mode(0o000)).unwrap();
-    cluster.node_mut(0).launch(Launch::WithoutRootPowers);
+    cluster.node_mut(0).launch(Launch::WithoutRootCapabilities);
     cluster.start();
     let report = report(&cluster, &[], 1);
-    assert_eq!(told(&cluster, &report), [format!("unreadable 0 {locked}")]);
+    assert_eq!(findings_of(&cluster, &report), [format!("unreadable 0 {locked}")]);
     let reason = report["findings"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("Permission denied"), "{reason}");
     let remark = &report["summary"]["remarks"][0];
     assert_eq!(remark["is_finding"], true, "{remark}");
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says("hidden").assert_says("the files in them were not checked");
+    run.assert_stdout_has("hidden").assert_stdout_has("the files in them were not checked");
     std::fs::set_permissions(cluster.node(0).path(&locked), Permissions::from_mode(0o644)).unwrap();
-    // A folder alone is enough: nobody knows what lies in it.
+    // A single unreadable folder is enough: its content is unknown.
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says("everything that was checked is in place");
+    run.assert_stdout_has("everything that was checked is in place");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
-    cluster.bucky(&["verify"]).assert_code(0).assert_says("22 metrics on 2 nodes");
+    cluster.bucky(&["verify"]).assert_code(0).assert_stdout_has("22 metrics on 2 nodes");
 }
 
 #[test]
@@ -238,26 +246,29 @@ fn some_metrics_a_sample_or_those_that_match_are_looked_at() {
     let again = report(&cluster, &["--sample", "50", "--seed", "11"], 0);
     assert_eq!(again["summary"]["bytes"], sample["summary"]["bytes"], "another sample");
     let run = cluster.bucky(&["verify", "--sample", "25%"]).assert_code(0);
-    run.assert_says(" metrics (a sample of 25%, --seed ");
+    run.assert_stdout_has(" metrics (a sample of 25%, --seed ");
 
-    let astray = cluster.name_owned_by(1, "astray.one");
-    cluster.node(0).write(&astray, &MINUTES, &minutes(now(), [1.0]));
+    let misplaced = cluster.name_owned_by(1, "misplaced.one");
+    cluster.node(0).write(&misplaced, &MINUTES, &minutes(now(), [1.0]));
     for whole in ["1000", "100%"] {
         assert_eq!(report(&cluster, &["--sample", whole], 1)["summary"]["metrics"], 202);
     }
     cluster
         .bucky(&["verify", &good])
         .assert_code(0)
-        .assert_says("1 metric on 2 nodes, 1 copy read");
+        .assert_stdout_has("1 metric on 2 nodes, 1 copy read");
     let run = cluster.bucky(&["verify", &good, "no.such.metric"]).assert_code(1);
-    run.assert_says("no.such.metric: no node has it");
-    cluster.bucky(&["verify", "-r", "^shop\\."]).assert_code(0).assert_says("all in place");
-    cluster.bucky(&["verify", "-r", "^astray"]).assert_code(1).assert_says("belongs to");
-    cluster.bucky(&["verify", "-r", "^nothing"]).assert_code(0).assert_says("nothing to check");
+    run.assert_stdout_has("no.such.metric: no node has it");
+    cluster.bucky(&["verify", "-r", "^shop\\."]).assert_code(0).assert_stdout_has("all in place");
+    cluster.bucky(&["verify", "-r", "^misplaced"]).assert_code(1).assert_stdout_has("belongs to");
+    cluster
+        .bucky(&["verify", "-r", "^nothing"])
+        .assert_code(0)
+        .assert_stdout_has("nothing to check");
 }
 
 #[test]
-fn a_node_that_was_drained_is_to_have_nothing_and_deleted_copies_that_wait_are_told() {
+fn a_drained_node_must_have_nothing_and_deleted_copies_that_wait_are_reported() {
     let cluster = cluster(3).in_ring(2).flag("--tombstone-grace", "600").start();
     let name = cluster.name_owned_by(0, "left.behind");
     cluster.node(2).write(&name, &MINUTES, &minutes(now(), [1.0, 2.0]));
@@ -265,18 +276,21 @@ fn a_node_that_was_drained_is_to_have_nothing_and_deleted_copies_that_wait_are_t
     let report_of = |code| report(&cluster, &["--drained", &drained], code);
     let before = report_of(1);
     assert_eq!(
-        told(&cluster, &before),
+        findings_of(&cluster, &before),
         [format!("missing 0 {name}"), format!("misplaced 2 {name}")]
     );
-    // Without the flag nobody asks it.
-    cluster.bucky(&["verify"]).assert_code(0).assert_says("nothing to check");
+    // Without the flag the node is not asked.
+    cluster.bucky(&["verify"]).assert_code(0).assert_stdout_has("nothing to check");
     cluster.bucky(&["rebalance", "-f", &drained]).assert_code(0);
     let after = report_of(0);
     assert_eq!(after["summary"]["copies"], 1);
     let run = cluster.bucky(&["verify", "--drained", &drained]).assert_code(0);
-    run.assert_says(&format!("{drained}: 1 deleted copy not yet confirmed"));
+    run.assert_stdout_has(&format!("{drained}: 1 deleted copy not yet confirmed"));
     let member = cluster.node(1).addr();
-    cluster.bucky(&["verify", "--drained", &member]).assert_code(2).assert_tells("checked anyway");
+    cluster
+        .bucky(&["verify", "--drained", &member])
+        .assert_code(2)
+        .assert_stderr_has("checked anyway");
 }
 
 #[test]
@@ -290,14 +304,17 @@ fn each_nodes_own_metrics_are_in_place_wherever_they_are_and_hashed_series_are_a
         }
     }
     let found = report(&cluster, &[], 1);
-    assert_eq!(told(&cluster, &found), [""; 0]);
+    assert_eq!(findings_of(&cluster, &found), [""; 0]);
     let summary = &found["summary"];
     assert_eq!(summary["all_in_place"], false);
     assert_eq!([&summary["local"], &summary["unplaceable"], &summary["copies"]], [1, 1, 4]);
-    cluster.bucky(&["verify"]).assert_code(1).assert_says("1 tagged file is named by the hash");
+    cluster
+        .bucky(&["verify"])
+        .assert_code(1)
+        .assert_stdout_has("1 tagged file is named by the hash");
     cluster.node(1).put(&hashed, b"not a Whisper file, and nobody would know");
     let found = report(&cluster, &[], 1);
-    assert_eq!(told(&cluster, &found), [format!("corrupt 1 {hashed}")]);
+    assert_eq!(findings_of(&cluster, &found), [format!("corrupt 1 {hashed}")]);
 }
 
 #[test]
@@ -306,8 +323,8 @@ fn a_cluster_that_is_not_healthy_is_not_verified() {
     cluster.scatter(30, cluster.ring());
     cluster.node_mut(2).stop();
     let away = cluster.node(2).addr();
-    let run = cluster.bucky(&["verify"]).assert_code(3).assert_tells(&away);
+    let run = cluster.bucky(&["verify"]).assert_code(3).assert_stderr_has(&away);
     assert!(run.stdout.is_empty(), "{run}");
     cluster.node_mut(2).ring_member("127.0.0.99:2003").start();
-    cluster.bucky(&["verify"]).assert_code(3).assert_tells("the ring of");
+    cluster.bucky(&["verify"]).assert_code(3).assert_stderr_has("the ring of");
 }

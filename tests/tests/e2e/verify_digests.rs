@@ -1,4 +1,5 @@
-//! `bucky verify` where the nodes read their own files: what crosses the network, and that nothing wrong escapes it.
+//! `bucky verify` when the nodes read their own files: its network traffic, and that it finds everything that
+//! is wrong.
 
 use bucky_tests::gate::Fault;
 use bucky_tests::metrics::{self, MINUTES, minutes, now};
@@ -6,7 +7,7 @@ use bucky_tests::{TestCluster, soak};
 
 use crate::cluster;
 
-/// What the nodes have answered so far, in bytes.
+/// How many bytes the nodes have answered so far.
 fn answered_bytes(cluster: &TestCluster) -> u64 {
     cluster.nodes().iter().map(|node| node.gate().answered_bytes()).sum()
 }
@@ -33,21 +34,21 @@ fn copies(count: usize) -> (TestCluster, Vec<String>, u64) {
 fn copies_that_agree_do_not_cross_the_network_and_those_that_differ_do() {
     let (cluster, names, bytes) = copies(soak::rounds(60, 300));
     let before = answered_bytes(&cluster);
-    cluster.bucky(&["verify", "--strict"]).assert_code(0).assert_says("all in place");
+    cluster.bucky(&["verify", "--strict"]).assert_code(0).assert_stdout_has("all in place");
     let crossed = answered_bytes(&cluster) - before;
     assert!(crossed < bytes / 20, "{crossed} of {bytes} bytes");
 
-    // A point of an hour ago that the second owner lacks; and one of a moment ago.
+    // A point from an hour ago that the second owner lacks, and one from a moment ago.
     let newest = minutes(now(), [9.0]);
     metrics::update(&cluster.node(0).path(&names[3]), &newest);
     cluster.bucky(&["verify", "--strict"]).assert_code(0);
     metrics::update(&cluster.node(0).path(&names[7]), &minutes(now() - 3600, [9.0]));
     let run = cluster.bucky(&["verify", "--strict"]).assert_code(1);
-    run.assert_says(&format!("{}: lacks 1 point", names[7]));
+    run.assert_stdout_has(&format!("{}: lacks 1 point", names[7]));
 }
 
-/// A bit of an answer that was flipped on the way makes a difference where there is none, or an answer that is not
-/// understood; never an agreement.
+/// A flipped bit in an answer causes a false difference, or an answer that cannot be parsed; never a false
+/// agreement.
 #[test]
 fn an_answer_that_was_damaged_on_the_way_hides_no_difference() {
     let (cluster, names, _) = copies(20);
@@ -70,7 +71,7 @@ fn a_file_is_read_to_its_end_though_there_is_no_other_copy() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says(&format!("{}: not a valid Whisper file", names[5]));
+    run.assert_stdout_has(&format!("{}: not a valid Whisper file", names[5]));
     std::fs::write(&path, whole).unwrap();
-    cluster.bucky(&["verify"]).assert_code(0).assert_says("40 copies read");
+    cluster.bucky(&["verify"]).assert_code(0).assert_stdout_has("40 copies read");
 }

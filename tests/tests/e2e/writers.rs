@@ -9,7 +9,7 @@ use bucky_whisper::{OpenError, OpenMode, Point, WhisperFile};
 
 use crate::cluster;
 
-/// Two nodes, the first behind a gate, with metrics of the second on it.
+/// Two nodes, the first one behind a gate, with metrics of the second one on it.
 fn gated(count: usize) -> (TestCluster, Vec<String>) {
     let mut cluster = cluster(2).gate(0).gate(1).lay();
     let names = cluster.names_owned_by(1, "written", count);
@@ -20,20 +20,20 @@ fn gated(count: usize) -> (TestCluster, Vec<String>) {
     (cluster, names)
 }
 
-/// The value at a time in the file of `metric` on the node 1.
+/// The value at a time in the file of `metric` on node 1.
 fn at_owner(cluster: &TestCluster, metric: &str, timestamp: u32) -> Option<f64> {
     let ledger = cluster.ledger();
     let points = ledger.archive(metric, cluster.node(1).host(), 60)?;
     points.iter().find(|point| point.timestamp == timestamp).map(|point| point.value)
 }
 
-/// A point of this morning that no metric has yet.
+/// A point from this morning that no metric has yet.
 fn late_point(value: f64) -> Point {
     let now = now();
     Point { timestamp: now - now % 60 - 6 * 3600, value }
 }
 
-/// With the Go tool's answer to the copy held up, points written meanwhile are gone.
+/// With the Go tool, points written while its answer to the copy is delayed are lost.
 #[test]
 fn d30_points_written_between_the_copy_and_the_delete_are_moved_too() {
     let (cluster, names) = gated(20);
@@ -55,7 +55,8 @@ fn d30_points_written_between_the_copy_and_the_delete_are_moved_too() {
     }
 }
 
-/// The same without a gate: a writer that never rests, as carbon does. Files that are moved away it leaves alone.
+/// The same without a gate: a writer that never pauses, like carbon. It does not touch files that were moved
+/// away.
 #[test]
 fn d30_no_point_of_a_writer_that_never_rests_is_lost() {
     let mut cluster = cluster(2).flag("--tombstone-grace", "1").lay();
@@ -66,15 +67,15 @@ fn d30_no_point_of_a_writer_that_never_rests_is_lost() {
     cluster.start();
     let before = cluster.ledger();
     let (stop, source) = (AtomicBool::new(false), cluster.node(0));
-    // So that each file is written to every second or so, however many are left.
+    // So that each file is written about once a second, however many are left.
     let pause_millis = AtomicU64::new(6);
     let written = std::thread::scope(|scope| {
         let writer =
             scope.spawn(|| write_until(&stop, &pause_millis, &names, |name| source.path(name)));
         let all_moved = (0..10).any(|_| {
             let run = cluster.bucky(&["rebalance", "--batch-metrics", "10", "-w", "2"]);
-            // On a slow disk a file may be written to in each of a run's attempts at it, whatever the run: the next one meets a
-            // writer that is slower, too.
+            // On a slow disk a file may be written to in every attempt of every run: so the writer is slower
+            // in the next run.
             pause_millis.store(pause_millis.load(Ordering::Relaxed) * 2, Ordering::Relaxed);
             run.code == Some(0)
         });
@@ -91,8 +92,8 @@ fn d30_no_point_of_a_writer_that_never_rests_is_lost() {
     }
 }
 
-/// Writes new points to the files of `names` in turn until it is told to stop; gives what was written. A file that is
-/// opened and then moved away is written to all the same, as carbon would.
+/// Writes new points to the files of `names` in rotation until it is stopped, and returns the points. If a
+/// file is moved away after it was opened, it is written to anyway, as carbon does.
 fn write_until(
     stop: &AtomicBool,
     pause_millis: &AtomicU64,
@@ -121,9 +122,9 @@ fn write_until(
     written
 }
 
-/// Relays that still have the old ring make the file anew where it was.
+/// Relays that still have the old ring create the file again at its old place.
 #[test]
-fn a_file_that_a_carbon_makes_anew_at_the_old_node_is_merged_by_the_next_run() {
+fn a_file_that_a_carbon_creates_again_at_the_old_node_is_merged_by_the_next_run() {
     let (cluster, names) = gated(10);
     let before = cluster.ledger();
     cluster.bucky(&["rebalance"]).assert_code(0);
@@ -136,13 +137,13 @@ fn a_file_that_a_carbon_makes_anew_at_the_old_node_is_merged_by_the_next_run() {
     assert!(names.iter().all(|name| at_owner(&cluster, name, late.timestamp) == Some(3.0)));
 }
 
-/// The tombstone is such a file: it is looked at again before it is removed.
+/// The tombstone is such a file: it is checked again before it is removed.
 #[test]
 fn a_point_written_through_a_file_that_was_open_across_the_delete_is_healed() {
     let (mut cluster, names) = gated(5);
     let before = cluster.ledger();
     let path = cluster.node(0).path(&names[0]);
-    // A writer that does not lock, or waits for the lock in the moment of the delete.
+    // A writer that does not lock, or waits for the lock at the moment of the delete.
     let open = std::fs::File::options().read(true).write(true).open(&path).unwrap();
     cluster.node(1).gate().hold("POST /v1/confirm");
     cluster.bucky(&["rebalance"]).assert_code(0);
@@ -161,7 +162,7 @@ fn raw(file: &std::fs::File) -> i32 {
     std::os::fd::AsRawFd::as_raw_fd(file)
 }
 
-/// carbon looks whether there is a file and then creates one, which empties what was put there in between.
+/// carbon checks for a file and then creates one, which empties a file that was put there in between.
 #[test]
 fn a_destination_that_carbon_emptied_right_after_it_was_put_in_place_is_healed_again() {
     let (cluster, names) = gated(10);
@@ -169,11 +170,11 @@ fn a_destination_that_carbon_emptied_right_after_it_was_put_in_place_is_healed_a
     cluster.node(0).gate().hold("POST /v1/delete");
     let run = cluster.start_bucky(&["rebalance"]);
     cluster.node(0).gate().wait_until_held();
-    // As whisper.create does it: truncated, and written anew in the same file.
+    // As in whisper.create: truncated, and written again in the same file.
     for name in names.iter().take(3) {
         std::fs::write(cluster.node(1).path(name), MINUTES.empty_file()).unwrap();
     }
-    // And one that is gone altogether.
+    // And one that has disappeared.
     std::fs::remove_file(cluster.node(1).path(&names[3])).unwrap();
     cluster.node(0).gate().release();
     run.finish().assert_code(0);
@@ -201,7 +202,7 @@ fn a_file_that_carbon_creates_during_the_move_keeps_its_points_and_its_inode() {
     assert_eq!(inode(), made_by_carbon, "a carbon that has it open would write into nothing");
 }
 
-/// The owner is away when it should confirm: the last copy of the source stays until it is back.
+/// The owner is down when it should confirm: the last copy of the source stays until the owner is back.
 #[test]
 fn an_owner_that_is_away_keeps_the_tombstones_waiting_and_the_status_says_why() {
     let (cluster, names) = gated(5);
@@ -225,20 +226,20 @@ fn an_owner_that_is_away_keeps_the_tombstones_waiting_and_the_status_says_why() 
         names.len() + 1,
         "and a manifest"
     );
-    // Away, it makes `servers` unhealthy; the reason is shown there, too.
+    // While it is down, `servers` reports the cluster as unhealthy, and shows the reason too.
     cluster
         .bucky(&["servers"])
         .assert_code(3)
-        .assert_tells("keeps 5 tombstones that cannot be confirmed");
+        .assert_stderr_has("keeps 5 tombstones that cannot be confirmed");
     cluster.node(1).gate().reopen();
     cluster.assert_all_in_place(&before);
-    // It is told a moment after the last of them is gone.
+    // The status shows it a moment after the last one is gone.
     wait::until("the status has no tombstone any more", || {
         cluster.get(0, "/v1/status").json()["tombstones"]["waiting"] == 0
     });
 }
 
-/// Tombstones are found again by a daemon that is started anew.
+/// A daemon that is started again finds its tombstones.
 #[test]
 fn tombstones_survive_a_restart_of_their_daemon() {
     let (mut cluster, names) = gated(5);
@@ -247,14 +248,15 @@ fn tombstones_survive_a_restart_of_their_daemon() {
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.node(1).gate().wait_until_held();
     cluster.node_mut(0).kill();
-    // What the owner was to confirm is not there any more.
+    // The metric that the owner should confirm no longer exists there.
     std::fs::remove_file(cluster.node(1).path(&names[2])).unwrap();
     cluster.node(1).gate().release();
     cluster.node_mut(0).start();
     cluster.assert_all_in_place(&before);
 }
 
-/// Carbon drops an update for which it finds the file and then does not. So what it still writes to is not taken away.
+/// Carbon drops an update if it finds the file and cannot open it later. So sources that it still writes to
+/// are not deleted.
 #[test]
 fn sources_that_are_still_written_to_are_copied_and_left_where_the_operator_wants_so() {
     let (cluster, names) = gated(12);
@@ -265,11 +267,11 @@ fn sources_that_are_still_written_to_are_copied_and_left_where_the_operator_want
     };
     names.iter().take(4).for_each(rested);
     let run = cluster.bucky(&["rebalance", "--rest", "2m"]).assert_code(1);
-    let run = run.assert_tells("8 were copied, but not deleted at the source");
-    run.assert_tells("4 metrics moved").assert_tells("When the relays no longer send");
+    let run = run.assert_stderr_has("8 were copied, but not deleted at the source");
+    run.assert_stderr_has("4 metrics moved").assert_stderr_has("When the relays no longer send");
     assert_eq!(cluster.node(1).metrics(), names, "all are at their owner");
     assert_eq!(cluster.node(0).metrics(), names[4..], "and those still written to at the source");
-    // A point that came before the relays switched.
+    // A point from before the relays switched.
     let late = late_point(8.0);
     metrics::update(&cluster.node(0).path(&names[5]), &[late]);
     names[4..].iter().for_each(rested);

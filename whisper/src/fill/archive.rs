@@ -1,47 +1,48 @@
 //! The rules for one archive of the destination.
 
 use super::marks::{Marks, WORD};
-use super::slots::{RollUp, Slot, Slots, Walk, head, holds, timestamp, value_for};
+use super::slots::{ArchiveSlots, RollUp, Slot, Walk, head, holds, timestamp, value_for};
 use super::source::SourceSlots;
 use crate::Point;
 
-/// What a position holds, seen from a slot that wants it.
-enum Held {
+/// What a position holds, from the point of view of the slot that is to be written there.
+enum Occupancy {
     /// The slot itself, with a value.
     Same,
-    /// Nothing that has to stay.
+    /// Nothing that must be kept.
     Free,
-    /// Something that has to stay.
+    /// Another slot that must be kept.
     Taken,
 }
 
 /// One archive of the destination while it is filled.
-pub(super) struct Filling<'a> {
+pub(super) struct ArchiveFilling<'a> {
     /// The archive as it was.
-    pub(super) before: Slots<'a>,
-    /// Its slots as they will be; none if it was not looked at because there is nothing to fill it from.
+    pub(super) before: ArchiveSlots<'a>,
+    /// Its slots as they will be; empty if there was nothing to fill the archive from.
     pub(super) after: Vec<Slot>,
-    /// Which of them change.
+    /// Which slots change.
     pub(super) changed: Marks,
-    /// Whether one of those is later than the slot that `now` lies in.
+    /// Whether a changed slot is later than the slot that `now` lies in.
     reaches_ahead: bool,
-    /// What positions count from: the archive's base, or what becomes the base of an empty one.
+    /// What positions count from: the archive's base, or what becomes the base of an empty archive.
     base: u32,
-    /// Slots that got the source's value, and kept it.
+    /// The number of slots that got the source's value and kept it.
     pub(super) filled: u64,
-    /// Slots that were rolled up anew to another value than they had.
+    /// The number of slots that a new roll-up changed.
     pub(super) rolled_up: u64,
-    /// Slots that the source has a value for, but whose position holds something that has to stay.
+    /// The number of slots that the source has a value for, but whose position holds something that must be
+    /// kept.
     pub(super) left_out: u64,
 }
 
-impl<'a> Filling<'a> {
-    /// Fills the archive `before`: R1 and R2 with what the source has, then R3 with the roll-ups `anew`, which are
-    /// oldest first.
+impl<'a> ArchiveFilling<'a> {
+    /// Fills the archive `before`: by R1 and R2 with the values of the source, then by R3 with `roll_ups`,
+    /// which are ordered oldest first.
     pub(super) fn new(
-        before: Slots<'a>,
+        before: ArchiveSlots<'a>,
         mut source: SourceSlots<'_, '_>,
-        anew: &[(i64, f64)],
+        roll_ups: &[(i64, f64)],
     ) -> Self {
         let mut filling = Self {
             before,
@@ -54,45 +55,46 @@ impl<'a> Filling<'a> {
             left_out: 0,
         };
         if filling.base == 0 {
-            let oldest_anew = anew.first().map(|(t, _)| *t);
-            let oldest = source.oldest(&before).into_iter().chain(oldest_anew).min();
+            let oldest_roll_up = roll_ups.first().map(|(t, _)| *t);
+            let oldest = source.oldest(&before).into_iter().chain(oldest_roll_up).min();
             filling.base = oldest.and_then(|t| u32::try_from(t).ok()).unwrap_or(0);
         }
-        let nothing_to_do = source.is_none() && anew.is_empty();
+        let nothing_to_do = source.is_none() && roll_ups.is_empty();
         if filling.base != 0 && !nothing_to_do {
             filling.after = before.stored.to_vec();
             filling.changed = Marks::none_of(before.stored.len());
-            filling.settle(source, anew);
+            filling.fill_in_order(source, roll_ups);
         }
         filling
     }
 
-    /// The slots up to now are settled before those after it, so that a clock that is ahead cannot take the place
-    /// of a point that graphs show.
-    fn settle(&mut self, mut source: SourceSlots<'_, '_>, anew: &[(i64, f64)]) {
+    /// Fills the slots up to now before those after it, so that a clock that is ahead cannot displace a point
+    /// that graphs show.
+    fn fill_in_order(&mut self, mut source: SourceSlots<'_, '_>, roll_ups: &[(i64, f64)]) {
         let newest = self.before.newest;
-        let (up_to_now, after_now) = anew.split_at(anew.partition_point(|(t, _)| *t <= newest));
+        let (up_to_now, after_now) =
+            roll_ups.split_at(roll_ups.partition_point(|(t, _)| *t <= newest));
         let may_reach_ahead = match &mut source {
             SourceSlots::None => false,
-            SourceSlots::Same(same) => self.take_alike(same),
+            SourceSlots::Same(same) => self.take_same_resolution(same),
             SourceSlots::Finer(finer) => {
                 self.take_each(|t| finer.value(t));
                 true
             }
         };
         let mut walk = Walk::by(self.before.step(), 1);
-        up_to_now.iter().for_each(|(t, value)| self.roll_up_anew(&mut walk, *t, *value));
+        up_to_now.iter().for_each(|(t, value)| self.write_roll_up(&mut walk, *t, *value));
         if may_reach_ahead {
             source.later_than(newest).iter().for_each(|(t, value)| self.take(*t, *value));
         }
-        after_now.iter().for_each(|(t, value)| self.roll_up_anew(&mut walk, *t, *value));
+        after_now.iter().for_each(|(t, value)| self.write_roll_up(&mut walk, *t, *value));
     }
 
-    /// R1 and R2 for the slots up to now, from the source's archive of the same resolution. Both rings are walked
-    /// side by side, up to where one of them begins anew: this is what most of the time of a fill goes into.
+    /// Applies R1 and R2 to the slots up to now, from the source's archive of the same resolution. Walks both
+    /// rings side by side, up to the end of either one. A fill spends most of its time here.
     ///
-    /// Whether the source may have points after now that are still to be taken.
-    fn take_alike(&mut self, same: &Slots<'_>) -> bool {
+    /// Returns whether the source may have points after now that must still be taken.
+    fn take_same_resolution(&mut self, same: &ArchiveSlots<'_>) -> bool {
         let (step, newest) = (self.before.step(), self.before.newest);
         let same_turns = same.stored.len() == self.before.stored.len();
         let mut t = self.before.oldest.max(same.oldest);
@@ -108,7 +110,7 @@ impl<'a> Filling<'a> {
             let count = left.min(from.len()).min(slots);
             for (number, from) in from[..count].chunks(WORD).enumerate() {
                 let skipped = number * WORD;
-                // At most a few times the window: far below what an i64 holds.
+                // At most a few times the window, which is far below the limit of an i64.
                 let block_t = t + step * i64::try_from(skipped).unwrap_or_default();
                 may_reach_ahead |= self.take_block(from, first + skipped, block_t, same_turns);
             }
@@ -121,17 +123,20 @@ impl<'a> Filling<'a> {
         may_reach_ahead || (walked < same.stored.len() && same.reaches_ahead())
     }
 
-    /// The same for a few slots: those `from` the source, the first of which is slot `t`, for the destination's from
-    /// position `first` on. With `same_turns` a slot after now has the same place in both rings.
+    /// Applies R1 and R2 to a block of slots: `from` are the source's slots, the first of which is slot `t`,
+    /// and `first` is its position in the destination. With `same_turns` a slot after now has the same
+    /// position in both rings.
+    ///
+    /// Returns whether the source may have points after now that must still be taken.
     fn take_block(&mut self, from: &[Slot], first: usize, t: i64, same_turns: bool) -> bool {
         let (step, newest) = (self.before.archive.seconds_per_point, self.before.newest);
         let Some(slots) = self.after.get_mut(first..first + from.len()) else { return false };
-        // Where both are the same, what is valid stays and there is nothing else to be had.
+        // If both are equal, the valid slots stay and the source has nothing else to give.
         if slots.as_flattened() == from.as_flattened() {
             return !same_turns && from.iter().any(|slot| timestamp(slot) > newest);
         }
         let at_beginning = |t: i64| u64::try_from(t).unwrap_or_default() << 32;
-        let window = Window {
+        let window = BlockWindow {
             first: at_beginning(t),
             step: u64::from(step) << 32,
             latest: at_beginning(newest) | u64::from(u32::MAX),
@@ -143,7 +148,7 @@ impl<'a> Filling<'a> {
         taken.may_reach_ahead
     }
 
-    /// R1 and R2 for the slots up to now, from `value`, which is only asked where it is needed.
+    /// Applies R1 and R2 to the slots up to now, from `value`, which is called only if the value is needed.
     fn take_each(&mut self, mut value: impl FnMut(i64) -> Option<f64>) {
         let mut t = self.before.oldest;
         let Some(mut position) = self.view().position(t) else {
@@ -160,26 +165,26 @@ impl<'a> Filling<'a> {
         }
     }
 
-    /// R1 and R2 for one slot.
+    /// Applies R1 and R2 to one slot.
     fn take(&mut self, t: i64, value: f64) {
         let position = self.view().position(t);
         match self.held(position, t) {
-            Held::Same => {}
-            Held::Free => {
+            Occupancy::Same => {}
+            Occupancy::Free => {
                 self.write(position, t, value);
                 self.filled += 1;
             }
-            Held::Taken => self.left_out += 1,
+            Occupancy::Taken => self.left_out += 1,
         }
     }
 
-    /// R3 for one slot.
-    fn roll_up_anew(&mut self, walk: &mut Walk, t: i64, value: f64) {
+    /// Applies R3 to one slot.
+    fn write_roll_up(&mut self, walk: &mut Walk, t: i64, value: f64) {
         let position = walk.position(&self.view(), t);
         match self.held(position, t) {
-            Held::Taken => return,
-            Held::Free => {}
-            Held::Same => {
+            Occupancy::Taken => return,
+            Occupancy::Free => {}
+            Occupancy::Same => {
                 let stored = |slots: &[Slot]| slots.get(position?).copied();
                 if stored(&self.after) == Some(encode(t, value)) {
                     return;
@@ -193,17 +198,17 @@ impl<'a> Filling<'a> {
         self.rolled_up += 1;
     }
 
-    /// What the position of slot `t` holds by now.
-    fn held(&self, position: Option<usize>, t: i64) -> Held {
+    /// What the position of slot `t` holds now.
+    fn held(&self, position: Option<usize>, t: i64) -> Occupancy {
         let stored = position.and_then(|position| Some((position, self.after.get(position)?)));
         match stored {
-            None => Held::Taken,
-            Some((_, slot)) if value_for(slot, t).is_some() => Held::Same,
-            Some((_, slot)) if timestamp(slot) > t => Held::Taken,
+            None => Occupancy::Taken,
+            Some((_, slot)) if value_for(slot, t).is_some() => Occupancy::Same,
+            Some((_, slot)) if timestamp(slot) > t => Occupancy::Taken,
             Some((position, _)) if t > self.before.newest && self.view().holds_point(position) => {
-                Held::Taken
+                Occupancy::Taken
             }
-            Some(_) => Held::Free,
+            Some(_) => Occupancy::Free,
         }
     }
 
@@ -218,15 +223,15 @@ impl<'a> Filling<'a> {
     }
 
     /// The archive as it will be.
-    fn view(&self) -> Slots<'_> {
-        Slots { base: self.base, stored: &self.after, ..self.before }
+    fn view(&self) -> ArchiveSlots<'_> {
+        ArchiveSlots { base: self.base, stored: &self.after, ..self.before }
     }
 
-    /// R3 for the next coarser archive: the new values of its slots under which this archive has gained a point,
-    /// oldest first.
+    /// R3 for the next coarser archive: the new values of those of its slots under which this archive has
+    /// gained a point, oldest first.
     pub(super) fn roll_up_gains(
         &self,
-        coarser: &Slots<'_>,
+        coarser: &ArchiveSlots<'_>,
         roll_up: &mut RollUp,
     ) -> Vec<(i64, f64)> {
         let step = coarser.step();
@@ -239,11 +244,11 @@ impl<'a> Filling<'a> {
         slots.dedup();
         let (view, finer_slots) = (self.view(), self.before.slots_in(step));
         let mut walk = Walk::by(step, finer_slots);
-        let anew = slots.into_iter().filter_map(|t| {
+        let roll_ups = slots.into_iter().filter_map(|t| {
             let position = walk.position(&view, t)?;
             Some((t, roll_up.value_from(&view, position, finer_slots, t, step)?))
         });
-        anew.collect()
+        roll_ups.collect()
     }
 
     /// The slots of `step` seconds under which something has changed, each at least once.
@@ -254,7 +259,7 @@ impl<'a> Filling<'a> {
         while let Some(changed) = self.changed.next(position) {
             let gain = self.after.get(changed).map_or(0, timestamp);
             if !span.contains(&gain) {
-                // Mostly it is the one that follows, and nothing has to be divided.
+                // Usually this is the following slot, and no division is needed.
                 let follows = (span.end..span.end + step).contains(&gain);
                 let t = if follows { span.end } else { gain - gain % step };
                 span = t..t + step;
@@ -265,41 +270,41 @@ impl<'a> Filling<'a> {
             } else {
                 self.before.slots_in((span.end - 1).min(self.before.newest) - gain)
             };
-            // Of slots after now, what has changed there may be of another turn of the ring.
+            // A slot after now may belong to another turn of the ring, so none may be skipped.
             position = changed + 1 + if self.reaches_ahead { 0 } else { rest };
         }
         slots
     }
 }
 
-/// The times of a few slots that follow each other, where timestamps are compared: in the upper half of 64 bits.
+/// The times of a block of consecutive slots. Timestamps are in the upper half of 64 bits for comparison.
 #[derive(Clone, Copy)]
-struct Window {
-    /// The first slot's.
+struct BlockWindow {
+    /// The time of the first slot.
     first: u64,
     step: u64,
-    /// The last that begins with the timestamp of the slot that `now` lies in.
+    /// The greatest number that begins with the timestamp of the slot that `now` lies in.
     latest: u64,
 }
 
-/// What was taken of a few slots.
-struct Taken {
-    /// A bit for each that was, the first slot's being the lowest.
+/// What was taken from a block of slots.
+struct TakenSlots {
+    /// A bit for each slot that was taken; the lowest bit is the first slot.
     slots: u64,
     left_out: u64,
     may_reach_ahead: bool,
 }
 
-/// R1 and R2 for a few slots. All that it needs fits into registers: keep it apart.
+/// Applies R1 and R2 to a block of slots. Keep this function separate: all that it needs fits into registers.
 #[inline(never)]
-fn take_slots(from: &[Slot], slots: &mut [Slot], window: Window) -> Taken {
+fn take_slots(from: &[Slot], slots: &mut [Slot], window: BlockWindow) -> TakenSlots {
     let (mut wanted, mut bit) = (window.first, 1_u64);
-    let mut taken = Taken { slots: 0, left_out: 0, may_reach_ahead: false };
+    let mut taken = TakenSlots { slots: 0, left_out: 0, may_reach_ahead: false };
     for (from, slot) in from.iter().zip(slots) {
         let (offered, held) = (head(from), head(slot));
         taken.may_reach_ahead |= offered > window.latest;
         if !holds(slot, held, wanted) && holds(from, offered, wanted) {
-            // An older timestamp is out of the window: slots up to now never share a position.
+            // An older timestamp is outside the window: slots up to now never share a position.
             if held >> 32 <= wanted >> 32 {
                 *slot = *from;
                 taken.slots |= bit;
@@ -307,7 +312,7 @@ fn take_slots(from: &[Slot], slots: &mut [Slot], window: Window) -> Taken {
                 taken.left_out += 1;
             }
         }
-        // After the last slot both may be more than they can hold.
+        // After the last slot both may overflow.
         wanted = wanted.wrapping_add(window.step);
         bit <<= 1;
     }
@@ -316,7 +321,7 @@ fn take_slots(from: &[Slot], slots: &mut [Slot], window: Window) -> Taken {
 
 /// The slot `t` with `value`, as a file stores it.
 fn encode(t: i64, value: f64) -> Slot {
-    // Every slot that is written was read from a file or spans one that was: it has at most 32 bits.
+    // Every slot that is written was read from a file or contains one that was, so it fits into 32 bits.
     let timestamp = u32::try_from(t).unwrap_or_default();
     Point { timestamp, value }.encode()
 }

@@ -1,7 +1,7 @@
 //! Which slots of an archive change: a bit for each position.
 //!
-//! A fill marks stretches of thousands of slots, or every other one. Both are cheap to set, to count and to walk, 64 at a
-//! time.
+//! A fill marks runs of thousands of slots, or every other slot. Both are cheap to set, to count and to walk,
+//! 64 at a time.
 
 use std::ops::Range;
 
@@ -15,35 +15,35 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// None of `len` positions.
+    /// An empty set for `len` positions.
     pub(super) fn none_of(len: usize) -> Self {
         Self { words: vec![0; len.div_ceil(WORD)] }
     }
 
-    /// Marks a position; one that was not counted on is passed over.
+    /// Marks a position. A position beyond the set is ignored.
     pub(super) fn set(&mut self, position: usize) {
         self.set_block(position, 1);
     }
 
-    /// Marks the positions from `first` on whose bits are set, the lowest being that of `first`.
+    /// Marks the positions from `first` on whose bits are set. The lowest bit is the position `first`.
     pub(super) fn set_block(&mut self, first: usize, bits: u64) {
         let (word, shift) = (first / WORD, first % WORD);
         if let Some(word) = self.words.get_mut(word) {
             *word |= bits << shift;
         }
-        // What does not fit goes to the next one. Nothing is left of a block that begins at a word's beginning.
+        // The bits that do not fit go to the next word. There are none if the block is aligned to a word.
         let carried = (bits >> 1) >> (WORD - 1 - shift);
         if let Some(word) = self.words.get_mut(word + 1) {
             *word |= carried;
         }
     }
 
-    /// The first marked position that is not before `from`.
+    /// The first marked position at or after `from`.
     pub(super) fn next(&self, from: usize) -> Option<usize> {
         self.find(from, 0)
     }
 
-    /// The marked positions that lie one after the other, within `bounds`.
+    /// The runs of consecutive marked positions, within `bounds`.
     pub(super) fn runs_in(&self, bounds: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         let mut at = bounds.start;
         std::iter::from_fn(move || {
@@ -53,7 +53,7 @@ impl Marks {
         })
     }
 
-    /// All of them.
+    /// All runs of consecutive marked positions.
     pub(super) fn runs(&self) -> impl Iterator<Item = Range<usize>> {
         self.runs_in(0..self.words.len() * WORD)
     }
@@ -69,8 +69,8 @@ impl Marks {
         begins.sum()
     }
 
-    /// Runs taken together as long as at most `gap` unmarked positions lie between two, and up to `most` positions in all.
-    /// They begin and end with a mark. `gap` is at least [`WORD`].
+    /// Runs joined while at most `gap` unmarked positions lie between two of them, up to `most` positions in
+    /// total. A stretch begins and ends with a mark. `gap` is at least [`WORD`].
     pub(super) fn stretches(&self, gap: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -88,7 +88,7 @@ impl Marks {
             if first >= limit {
                 break;
             }
-            // Within a word no gap is too wide.
+            // Within one word no gap is too wide.
             let marks = word & bits_from(start.saturating_sub(first)) & !bits_from(limit - first);
             if marks == 0 {
                 continue;
@@ -101,12 +101,12 @@ impl Marks {
         last + 1
     }
 
-    /// The first position not before `from` whose bit is not as in `passed_over`.
-    fn find(&self, from: usize, passed_over: u64) -> Option<usize> {
+    /// The first position at or after `from` whose bit differs from `skipped`.
+    fn find(&self, from: usize, skipped: u64) -> Option<usize> {
         let first = from / WORD;
         let mut wanted = bits_from(from % WORD);
         for (number, word) in self.words.iter().enumerate().skip(first) {
-            let found = (word ^ passed_over) & wanted;
+            let found = (word ^ skipped) & wanted;
             if found != 0 {
                 return Some(number * WORD + found.trailing_zeros() as usize);
             }
@@ -116,7 +116,7 @@ impl Marks {
     }
 }
 
-/// All bits from that with this number on; none where there is no such bit.
+/// All bits from number `bit` on; none if the word has no such bit.
 fn bits_from(bit: usize) -> u64 {
     if bit < WORD { u64::MAX << bit } else { 0 }
 }
@@ -135,7 +135,7 @@ mod tests {
         marks
     }
 
-    /// Long runs and long gaps, single ones, and both in turn.
+    /// Long runs and long gaps, single marks, and alternating ones.
     fn bits() -> impl Strategy<Value = Vec<bool>> {
         let piece = (any::<bool>(), prop_oneof![1_usize..4, 1_usize..200]);
         proptest::collection::vec(piece, 1..40).prop_map(|pieces| {
@@ -188,7 +188,7 @@ mod tests {
                 }
                 found.extend(runs.into_iter().flat_map(inside));
             }
-            // No two that could be one.
+            // No two stretches could have been joined.
             for pair in stretches.windows(2) {
                 let apart = pair[1].start - pair[0].end > gap;
                 prop_assert!(apart || pair[1].start - pair[0].start >= most);

@@ -1,35 +1,35 @@
-//! The outcome of a fill, as data: which bytes of the destination become what.
+//! The result of a fill, as data: which bytes of the destination change, and to what.
 
 use std::ops::Range;
 
-use super::archive::Filling;
+use super::archive::ArchiveFilling;
 use super::marks::Marks;
 use super::slots::Slot;
 use crate::Point;
 
-/// How many unchanged slots a stretch may have between two runs: less than a page. So it lies in no page that its runs do
-/// not lie in, and the disk gets nothing that it would not get anyway.
+/// How many unchanged slots a stretch may have between two runs: less than a page. So a stretch touches only
+/// pages that its runs touch, and the disk writes no additional page.
 const BRIDGED_SLOTS: usize = 4095 / Point::SIZE_BYTES;
-/// How many slots a stretch may have in all: what is written at once is to take no time that counts.
+/// How many slots a stretch may have in total. One write of this size must take a negligible time.
 const STRETCH_SLOTS_MAX: usize = (64 << 10) / Point::SIZE_BYTES;
 
-/// What a fill changes in the destination. Applying it twice is applying it once.
+/// What a fill changes in the destination. Applying it twice has the same effect as applying it once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FillPlan {
-    /// What changes, by archive, the finest first.
+    /// The changes by archive, the finest first.
     changes: Vec<Changes>,
-    /// What is told about it, in the same order.
+    /// The counts for each archive, in the same order.
     archives: Vec<ArchiveFill>,
 }
 
-/// What changes in one archive.
+/// The changes of one archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Changes {
     /// Where the archive begins in the file.
     offset: u64,
-    /// All its slots as they will be. Kept whole, since runs may be many and small.
+    /// All its slots as they will be. The whole archive is kept, since runs may be many and small.
     after: Vec<Slot>,
-    /// Which of them change.
+    /// Which slots change.
     changed: Marks,
 }
 
@@ -57,12 +57,12 @@ impl Changes {
 pub(crate) struct Stretch<'p> {
     changes: &'p Changes,
     positions: Range<usize>,
-    /// All of it. Between its runs it has what the destination held when the plan was made.
+    /// The whole stretch. Between its runs it has the bytes that the destination held when the plan was made.
     pub(crate) whole: Run<'p>,
 }
 
 impl<'p> Stretch<'p> {
-    /// What changes in it, as [`FillPlan::runs`] has it; a run that goes on in the next stretch is cut.
+    /// The changed slots in it, as in [`FillPlan::runs`]. A run that continues in the next stretch is cut.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'p>> {
         let changes = self.changes;
         let runs = changes.changed.runs_in(self.positions.clone());
@@ -70,34 +70,34 @@ impl<'p> Stretch<'p> {
     }
 }
 
-/// Slots that lie one after the other in the file and all change.
+/// Consecutive slots of the file that all change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run<'a> {
     /// Where the run begins, in bytes from the beginning of the file.
     pub offset: u64,
-    /// What is to stand there: whole slots of 12 bytes.
+    /// The bytes to write there: whole slots of 12 bytes.
     pub bytes: &'a [u8],
 }
 
-/// What a fill did to one archive of the destination. A slot is counted once.
+/// What a fill did to one archive of the destination. Each slot is counted once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArchiveFill {
     /// The number of the archive in the file, from 0.
     pub archive: usize,
     /// Its resolution.
     pub seconds_per_point: u32,
-    /// Slots that were not valid and got the source's value (R2).
+    /// The number of slots that were not valid and got the source's value (R2).
     pub points_filled: u64,
-    /// Slots that were rolled up anew (R3), to a value that they did not have.
+    /// The number of slots that a new roll-up (R3) changed.
     pub points_rolled_up: u64,
-    /// Slots that the source has a value for and the destination still does not, because their position holds a
-    /// newer timestamp, or, for a slot after `now`, another valid slot.
+    /// The number of slots that the source has a value for and the destination still lacks, because their
+    /// position holds a newer timestamp, or, for a slot after `now`, another valid slot.
     pub points_left_out: u64,
 }
 
 impl FillPlan {
     /// The plan that consists of these archives, the finest first.
-    pub(super) fn new(fillings: Vec<Filling<'_>>) -> Self {
+    pub(super) fn new(fillings: Vec<ArchiveFilling<'_>>) -> Self {
         let mut plan = Self::default();
         for filling in fillings {
             let archive = filling.before.archive;
@@ -118,16 +118,17 @@ impl FillPlan {
         plan
     }
 
-    /// The changes, as contiguous runs of changed slots, in the order in which they are to be written.
+    /// The changes, as contiguous runs of changed slots, in the order in which they must be written.
     ///
-    /// That is the coarsest archive first, and by position within an archive. If writing is interrupted, the gaps
-    /// of finer archives are then still there, and the next fill rolls up again what was not written yet. The
-    /// first slot of an archive that was empty comes before all its others: it says where they lie.
+    /// The coarsest archive comes first; within an archive, runs are ordered by position. If writing is
+    /// interrupted, the gaps of finer archives are still there, and the next fill rolls up again what was not
+    /// written. In an archive that was empty, the first slot to write is the base, which decides where all
+    /// the others lie.
     pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
         self.changes.iter().rev().flat_map(Changes::runs)
     }
 
-    /// The same changes in the same order, with runs that lie close to each other taken together.
+    /// The same changes in the same order, with runs that lie close to each other joined.
     pub(crate) fn stretches(&self) -> impl Iterator<Item = Stretch<'_>> {
         self.changes.iter().rev().flat_map(Changes::stretches)
     }
@@ -142,28 +143,29 @@ impl FillPlan {
         self.changes.is_empty()
     }
 
-    /// How many bytes are to be written.
+    /// How many bytes must be written.
     pub fn len_bytes(&self) -> u64 {
         (self.points_filled() + self.points_rolled_up()) * Point::SIZE_BYTES as u64
     }
 
-    /// Slots that were not valid and got the source's value (R2), in all archives.
+    /// The number of slots that were not valid and got the source's value (R2), in all archives.
     pub fn points_filled(&self) -> u64 {
         self.archives.iter().map(|archive| archive.points_filled).sum()
     }
 
-    /// Slots that were rolled up anew (R3) to a value that they did not have, in all archives.
+    /// The number of slots that a new roll-up (R3) changed, in all archives.
     pub fn points_rolled_up(&self) -> u64 {
         self.archives.iter().map(|archive| archive.points_rolled_up).sum()
     }
 
-    /// Slots that the source has a value for and the destination has no place for, in all archives. Zero unless
-    /// clocks disagree or the destination is damaged; see [`ArchiveFill::points_left_out`].
+    /// The number of slots that the source has a value for and the destination has no free slot for, in all
+    /// archives. Zero unless clocks disagree or the destination is damaged; see
+    /// [`ArchiveFill::points_left_out`].
     pub fn points_left_out(&self) -> u64 {
         self.archives.iter().map(|archive| archive.points_left_out).sum()
     }
 
-    /// The archives that the fill changed or had to leave something out of, the finest first.
+    /// The archives that the fill changed, or where it had to leave out a point, the finest first.
     pub fn archives(&self) -> &[ArchiveFill] {
         &self.archives
     }

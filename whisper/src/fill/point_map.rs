@@ -1,22 +1,24 @@
 //! Which slots of an archive hold a valid point: a bit for each slot of its window.
 //!
-//! A map is small (12,000 slots are 1.5 KB) and says of every point that it is there, which a sample cannot. A node sends the
-//! maps of a file to the owners of the metric and learns whether they hold all of it, without sending one value.
+//! A map is small (1.5 KB for 12,000 slots) and covers every point, which a sample does not. A node sends the
+//! maps of a file to the owners of the metric and learns whether they hold all its points, without sending
+//! one value.
 
-use super::slots::{Slot, Slots, head, holds};
+use super::slots::{ArchiveSlots, Slot, head, holds};
 use crate::Image;
 
 /// How many slots one word of a map stands for.
 pub(super) const WORD: i64 = 64;
 
-/// The two clocks that decide which points count: that of the node with the source, and that of the one with the destination.
+/// The two clocks that decide which points are valid: that of the node with the source, and that of the node
+/// with the destination.
 ///
-/// A point counts as long as either clock says so. A roll-up is made of a window only where both say that it is whole.
+/// A point is valid if either clock says so. A window is rolled up only if it is complete by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clocks {
-    /// The earlier time, in Unix seconds: by it the fewest points have expired.
+    /// The earlier time, in Unix seconds: by this clock the fewest points have expired.
     pub earliest: u32,
-    /// The later time, in Unix seconds: what lies after it lies in the future.
+    /// The later time, in Unix seconds: a later timestamp lies in the future.
     pub latest: u32,
 }
 
@@ -35,35 +37,37 @@ impl Clocks {
         Self { earliest: now, latest: now }
     }
 
-    /// The same clocks, the earlier one moved to at most `seconds` before the later.
+    /// The same clocks, with the earlier one moved to at most `seconds` before the later one.
     pub(super) fn at_most_apart(self, seconds: u32) -> Self {
         Self { earliest: self.earliest.max(self.latest.saturating_sub(seconds)), ..self }
     }
 }
 
-/// The valid points of one archive, by their times alone.
+/// The times of the valid points of one archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointMap {
     /// The archive's resolution; never 0.
     pub seconds_per_point: u32,
-    /// How many slots the archive has: with the resolution, how far back it reaches.
+    /// How many slots the archive has: with the resolution, this gives how far back it reaches.
     pub points: u32,
     /// The time of the first bit, in Unix seconds: a multiple of the resolution.
     pub first: u32,
-    /// A bit for each slot from `first` on, the lowest bit of the first word first. The last word may be filled up with zeros.
+    /// A bit for each slot from `first` on; the lowest bit of the first word is the first slot. The last word
+    /// may be padded with zeros.
     pub words: Vec<u64>,
-    /// The times of the valid points outside that window, ascending: those that have expired by the later clock only, and those
-    /// in the future, which a clock that was ahead has written.
+    /// The times of the valid points outside that window, ascending: points that have expired by the later
+    /// clock only, and points in the future, which a clock that was ahead has written.
     pub outside: Vec<u32>,
 }
 
 impl PointMap {
-    /// The maps of all archives of `image`, in the order of the file. What has expired by both clocks is in none.
+    /// The maps of all archives of `image`, in the order of the file. A point that has expired by both clocks
+    /// is left out.
     pub fn of(image: &Image<'_>, clocks: Clocks) -> Vec<Self> {
-        Slots::in_file_order(image, clocks).iter().map(Self::of_archive).collect()
+        ArchiveSlots::in_file_order(image, clocks).iter().map(Self::of_archive).collect()
     }
 
-    pub(super) fn of_archive(slots: &Slots<'_>) -> Self {
+    pub(super) fn of_archive(slots: &ArchiveSlots<'_>) -> Self {
         let (first, count) = (slots.oldest_by_both, slots.window_slots());
         let words = valid_words(slots, first, count);
         Self {
@@ -75,14 +79,15 @@ impl PointMap {
         }
     }
 
-    /// How many points it has.
+    /// How many points the map has.
     pub fn count(&self) -> u64 {
         let in_window: u64 = self.words.iter().map(|word| u64::from(word.count_ones())).sum();
         in_window + self.outside.len() as u64
     }
 
-    /// Whether it is the map of an archive that can be: a resolution, a first slot on its grid, and no more bits than the archive
-    /// has slots. Look at this before you use a map that came over the network.
+    /// Whether this can be the map of an archive: it has a resolution, a first slot that is a multiple of it,
+    /// and no more bits than the archive has slots. Check this before you use a map that came over the
+    /// network.
     pub fn is_sound(&self) -> bool {
         self.seconds_per_point > 0
             && self.points > 0
@@ -92,7 +97,7 @@ impl PointMap {
     }
 }
 
-/// The numbers of the bits that are set, ascending.
+/// The numbers of the bits that are set, in ascending order.
 pub(super) fn bits_of(word: u64) -> impl Iterator<Item = i64> {
     let mut left = word;
     std::iter::from_fn(move || {
@@ -104,8 +109,8 @@ pub(super) fn bits_of(word: u64) -> impl Iterator<Item = i64> {
     })
 }
 
-/// A bit for each of `count` slots from `first` on: whether `slots` stores a value for that very slot.
-pub(super) fn valid_words(slots: &Slots<'_>, first: i64, count: usize) -> Vec<u64> {
+/// A bit for each of `count` slots from `first` on: whether `slots` stores a value for that slot.
+pub(super) fn valid_words(slots: &ArchiveSlots<'_>, first: i64, count: usize) -> Vec<u64> {
     let mut words = vec![0_u64; count.div_ceil(64)];
     let Some(position) = slots.position(first) else { return words };
     let step = slots.step();
@@ -124,13 +129,13 @@ pub(super) fn valid_words(slots: &Slots<'_>, first: i64, count: usize) -> Vec<u6
     words
 }
 
-/// The bits of [`valid_words`] for `slots`, given those of `other`, `known`, for the same times. After a fill most stretches of
-/// both files are the same bytes: then so are their bits.
+/// The bits of [`valid_words`] for `slots`, computed with the help of `known`, the bits of `other` for the
+/// same times. After a fill most stretches of both files have the same bytes, and then the same bits.
 pub(super) fn valid_words_beside(
-    slots: &Slots<'_>,
+    slots: &ArchiveSlots<'_>,
     first: i64,
     count: usize,
-    (other, known): (&Slots<'_>, &[u64]),
+    (other, known): (&ArchiveSlots<'_>, &[u64]),
 ) -> Vec<u64> {
     let (Some(mut at), Some(mut at_other)) = (slots.position(first), other.position(first)) else {
         return valid_words(slots, first, count);
@@ -152,12 +157,12 @@ pub(super) fn valid_words_beside(
     words
 }
 
-/// The bytes of as many slots as a word stands for, from `position` on; none if the ring ends before that.
-fn stretch<'a>(slots: &Slots<'a>, position: usize) -> Option<&'a [u8]> {
+/// The bytes of one word's slots from `position` on, or `None` if the ring ends before that.
+fn stretch<'a>(slots: &ArchiveSlots<'a>, position: usize) -> Option<&'a [u8]> {
     slots.stored.get(position..position + 64).map(<[Slot]>::as_flattened)
 }
 
-/// The bits from `number` on for `stored`, slots that follow each other in the ring.
+/// Sets the bits from `number` on for `stored`, consecutive slots of the ring.
 fn mark_run(words: &mut [u64], stored: &[Slot], number: usize, first: i64, step: i64) {
     let mut number = number;
     let mut rest = stored;
@@ -176,7 +181,7 @@ fn mark_run(words: &mut [u64], stored: &[Slot], number: usize, first: i64, step:
 /// A bit for each of at most 64 slots, the first of which is slot `t`.
 #[inline(never)]
 fn valid_bits(stored: &[Slot], t: i64, step: i64) -> u64 {
-    // Timestamps are compared in the upper half of 64 bits, as the fill has them.
+    // Timestamps are compared in the upper half of 64 bits, as in the fill.
     let (mut wanted, step) = (upper_half(t), upper_half(step));
     let mut bits = 0;
     for (number, slot) in stored.iter().enumerate() {

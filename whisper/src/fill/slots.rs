@@ -6,8 +6,7 @@ use super::point_map::Clocks;
 use crate::image::position_of;
 use crate::{Aggregation, AggregationSix, Archive, Header, Image, Point, XFilesFactor};
 
-/// One slot as a file stores it.
-pub(super) type Slot = [u8; Point::SIZE_BYTES];
+pub(super) use crate::image::Slot;
 
 /// The timestamp that a slot stores.
 pub(super) fn timestamp(slot: &Slot) -> i64 {
@@ -15,7 +14,7 @@ pub(super) fn timestamp(slot: &Slot) -> i64 {
     i64::from(u32::from_be_bytes([t0, t1, t2, t3]))
 }
 
-/// The value that a slot stores for slot `t`: none if it stores another timestamp or NaN.
+/// The value that a stored slot has for slot `t`, or `None` if it stores another timestamp or NaN.
 pub(super) fn value_for(slot: &Slot, t: i64) -> Option<f64> {
     if timestamp(slot) != t {
         return None;
@@ -24,43 +23,44 @@ pub(super) fn value_for(slot: &Slot, t: i64) -> Option<f64> {
     (!value.is_nan()).then_some(value)
 }
 
-/// The first bytes of a slot: its timestamp, and of the value the sign, the exponent and the first digits.
+/// The first eight bytes of a slot: its timestamp, and the first half of the value with sign, exponent and
+/// high digits.
 pub(super) fn head(slot: &Slot) -> u64 {
     let [head @ .., _, _, _, _] = *slot;
     u64::from_be_bytes(head)
 }
 
-/// Whether a slot, which begins with `head`, stores a value for the slot whose timestamp stands at the beginning of
-/// `wanted`: what [`value_for`] says, sooner told.
+/// Whether a slot stores a value for the slot whose timestamp is in the upper half of `wanted`. `head` is the
+/// beginning of the slot. A faster form of [`value_for`].
 pub(super) fn holds(slot: &Slot, head: u64, wanted: u64) -> bool {
-    // Less the timestamp wanted, the value's beginning is left.
+    // Subtracting the wanted timestamp leaves the beginning of the value.
     let value = head.wrapping_sub(wanted);
     let is_finite = value & !SIGN < EXPONENT;
     is_finite || (head >> 32 == wanted >> 32 && !Point::decode(slot).value.is_nan())
 }
 
-/// The sign of a value in its first four bytes.
+/// The sign bit in the first four bytes of a value.
 const SIGN: u64 = 1 << 31;
-/// Its exponent there: all of it is set in infinities and NaNs, and in nothing else.
+/// The exponent bits there: all of them are set in infinities and NaNs, and in no other value.
 const EXPONENT: u64 = 0x7ff0_0000;
 
-/// The positions of slots that mostly follow each other.
+/// Finds the positions of slots that mostly follow each other.
 pub(super) struct Walk {
-    /// From one slot to the next: seconds, and positions.
+    /// The distance between two consecutive slots in seconds, and in positions.
     seconds: i64,
     positions: usize,
     last: Option<(i64, usize)>,
 }
 
 impl Walk {
-    /// Of an archive in which slots `seconds` apart are `positions` apart.
+    /// For an archive in which slots that are `seconds` apart are `positions` apart.
     pub(super) fn by(seconds: i64, positions: usize) -> Self {
         Self { seconds, positions, last: None }
     }
 
-    /// [`Slots::position`], without a division where slot `t` follows the one before. It is always asked with the same
-    /// archive.
-    pub(super) fn position(&mut self, slots: &Slots<'_>, t: i64) -> Option<usize> {
+    /// [`ArchiveSlots::position`], without a division if slot `t` follows the previous one. Every call must
+    /// pass the same archive.
+    pub(super) fn position(&mut self, slots: &ArchiveSlots<'_>, t: i64) -> Option<usize> {
         let position = match self.last {
             Some((last, position)) if t == last + self.seconds => {
                 let next = position + self.positions;
@@ -73,29 +73,29 @@ impl Walk {
     }
 }
 
-/// The slots of one archive, and the window that its points are valid in. Times are Unix seconds; they are `i64`
-/// so that a window may begin before 1970 and a span may end after the last timestamp.
+/// The slots of one archive, and the window that its points are valid in. Times are Unix seconds; they are
+/// `i64` so that a window may begin before 1970 and a span may end after the last timestamp.
 #[derive(Clone, Copy)]
-pub(super) struct Slots<'a> {
+pub(super) struct ArchiveSlots<'a> {
     /// The number of the archive in its file, from 0.
     pub(super) number: usize,
     pub(super) archive: Archive,
     /// What positions count from; 0 if the archive is empty.
     pub(super) base: u32,
-    /// The oldest slot inside the window by the earlier clock: the first multiple of the resolution after `now - retention`.
-    /// Never 0, which is what a slot stores that was never written.
+    /// The oldest slot inside the window by the earlier clock: the first multiple of the resolution after
+    /// `now - retention`. Never 0, which an unwritten slot stores.
     pub(super) oldest: i64,
-    /// The oldest slot inside the window by the later clock too. What lies before it may have been overwritten already.
+    /// The oldest slot inside the window by the later clock. Older slots may have been overwritten already.
     pub(super) oldest_by_both: i64,
-    /// The slot that the later clock's `now` lies in. Later slots can hold points only where clocks disagree.
+    /// The slot that the later clock's `now` lies in. Later slots can hold points only if clocks disagree.
     pub(super) newest: i64,
     /// The archive's slots by position.
     pub(super) stored: &'a [Slot],
 }
 
-impl<'a> Slots<'a> {
-    /// The archives of `image`, the finest first. Of two with the same resolution, which whisper.py refuses to
-    /// create, only the first in the file counts.
+impl<'a> ArchiveSlots<'a> {
+    /// The archives of `image`, the finest first. Of two with the same resolution, which whisper.py refuses
+    /// to create, only the first in the file counts.
     pub(super) fn finest_first(image: &Image<'a>, clocks: Clocks) -> Vec<Self> {
         let mut archives: Vec<Self> = image
             .header()
@@ -145,8 +145,8 @@ impl<'a> Slots<'a> {
         usize::try_from(slots).unwrap_or_default()
     }
 
-    /// The times of the points that lie outside the later clock's window and still count, ascending. `words` has a bit for each
-    /// slot of the window, set if it holds a point: these are not looked at again.
+    /// The times of the valid points outside the later clock's window, ascending. `words` has a bit for each
+    /// slot of the window, set if it holds a point; those slots are not checked again.
     pub(super) fn points_outside_window(&self, words: &[u64]) -> Vec<u32> {
         let mut times = Vec::new();
         // An empty archive has no positions.
@@ -174,7 +174,7 @@ impl<'a> Slots<'a> {
         usize::try_from(seconds / self.step()).unwrap_or_default()
     }
 
-    /// The position of slot `t`, which a timestamp can express; `None` in an empty archive.
+    /// The position of slot `t`, or `None` if the archive is empty or a timestamp cannot express `t`.
     pub(super) fn position(&self, t: i64) -> Option<usize> {
         let t = u32::try_from(t).ok()?;
         position_of(&self.archive, self.base, t).map(|position| position as usize)
@@ -185,7 +185,7 @@ impl<'a> Slots<'a> {
         if position + 1 < self.stored.len() { position + 1 } else { 0 }
     }
 
-    /// Whether what is stored at `position` is a point: a valid slot of this archive.
+    /// Whether `position` stores a point, which is a valid slot of this archive.
     pub(super) fn holds_point(&self, position: usize) -> bool {
         self.stored.get(position).is_some_and(|slot| {
             let t = timestamp(slot);
@@ -196,7 +196,7 @@ impl<'a> Slots<'a> {
         })
     }
 
-    /// The oldest point that is not older than `from`, if there is one.
+    /// The oldest point that is not older than `from`, or `None` if there is none.
     pub(super) fn oldest_point(&self, from: i64) -> Option<i64> {
         let mut oldest = None;
         for (position, slot) in self.stored.iter().enumerate() {
@@ -215,7 +215,7 @@ impl<'a> Slots<'a> {
 
     /// The points after `newest`, the oldest first.
     pub(super) fn points_after_newest(&self) -> Vec<(i64, f64)> {
-        // There are hardly ever any, and this look is cheap.
+        // There are hardly ever any, and this check is cheap.
         if !self.reaches_ahead() {
             return Vec::new();
         }
@@ -227,30 +227,31 @@ impl<'a> Slots<'a> {
         points
     }
 
-    /// Whether slots of `step` seconds can be rolled up from this archive at all: its own step divides theirs,
-    /// and it has at least as many slots as one of theirs spans.
+    /// Whether slots of `step` seconds can be rolled up from this archive: its own step must divide `step`,
+    /// and it must have at least as many slots as one slot of `step` seconds contains.
     pub(super) fn divides(&self, step: i64) -> bool {
         self.step() < step
             && step % self.step() == 0
             && step / self.step() <= i64::from(self.archive.points)
     }
 
-    /// Whether the span of the coarser slot `t` of `step` seconds lies wholly inside this archive's window.
+    /// Whether the span of the coarser slot `t` of `step` seconds lies completely inside this archive's
+    /// window.
     ///
-    /// The window is open towards the future, as clocks may disagree, but no farther than the archive is long:
-    /// timestamps beyond that are damage, and rolling each of them up would take quadratic time.
+    /// The window is open towards the future, since clocks may disagree, but not farther than the archive is
+    /// long. Later timestamps are damage, and rolling up each of them would take quadratic time.
     fn covers(&self, t: i64, step: i64) -> bool {
         let retention = self.step() * i64::from(self.archive.points);
         t >= self.oldest_by_both && t + step <= self.newest + self.step() + retention
     }
 }
 
-/// How finer slots become a coarser one: the destination's way.
+/// How finer slots become a coarser one, by the destination's settings.
 pub(super) struct RollUp {
     aggregation: Aggregation,
     aggregation_six: AggregationSix,
     x_files_factor: XFilesFactor,
-    /// What is known of the finer slots under one coarser one; kept to be used again.
+    /// The known values of the finer slots under one coarser slot; the allocation is reused.
     known: Vec<f64>,
 }
 
@@ -264,18 +265,19 @@ impl RollUp {
         }
     }
 
-    /// The value of the coarser slot `t` of `step` seconds, from `finer`, whose step has to divide it. None where
-    /// the window of `finer` does not cover the slot, or too little of it is known.
+    /// The value of the coarser slot `t` of `step` seconds, from `finer`, whose step must divide it. `None`
+    /// if the window of `finer` does not cover the slot, or too little of it is known.
     ///
-    /// A roll-up that comes out as NaN (infinities of both signs) is none: nobody could tell it from a gap.
-    pub(super) fn value(&mut self, finer: &Slots<'_>, t: i64, step: i64) -> Option<f64> {
+    /// `None` too for a roll-up that is NaN (infinities of both signs): it could not be distinguished from a
+    /// gap.
+    pub(super) fn value(&mut self, finer: &ArchiveSlots<'_>, t: i64, step: i64) -> Option<f64> {
         self.value_from(finer, finer.position(t)?, finer.slots_in(step), t, step)
     }
 
-    /// The same, where the first of the `slots` finer ones lies at `position`.
+    /// [`Self::value`], given that the first of the `slots` finer slots lies at `position`.
     pub(super) fn value_from(
         &mut self,
-        finer: &Slots<'_>,
+        finer: &ArchiveSlots<'_>,
         position: usize,
         slots: usize,
         t: i64,

@@ -1,40 +1,40 @@
-//! What the source has for one archive of the destination (R2).
+//! The values that the source has for one archive of the destination (R2).
 
-use super::slots::{RollUp, Slots};
+use super::slots::{ArchiveSlots, RollUp};
 
 /// Where the source's values for one archive of the destination come from.
 pub(super) enum SourceSlots<'s, 'a> {
-    /// It has nothing that the destination lacks.
+    /// The source has nothing that the destination lacks.
     None,
-    /// Its archive of the same resolution.
-    Same(Slots<'a>),
-    /// Its finer archives, as it has none of the same resolution.
+    /// The source's archive of the same resolution.
+    Same(ArchiveSlots<'a>),
+    /// The source's finer archives, since it has none of the same resolution.
     Finer(FinerSlots<'s, 'a>),
 }
 
-/// Archives of the source whose slots can be rolled up to those of a coarser one.
+/// Archives of the source whose slots can be rolled up to those of a coarser archive.
 pub(super) struct FinerSlots<'s, 'a> {
-    /// The coarsest first: what that cannot answer, the next may.
-    archives: Vec<Slots<'a>>,
-    /// Seconds between two slots of the coarser archive.
+    /// The coarsest first; if it has no value, the next may have one.
+    archives: Vec<ArchiveSlots<'a>>,
+    /// The seconds between two slots of the coarser archive.
     step: i64,
     roll_up: &'s mut RollUp,
 }
 
 impl<'s, 'a> SourceSlots<'s, 'a> {
-    /// What there is for `destination` in the archives of the source, which are finest first.
+    /// The values for `destination` in the archives of the source, which are ordered finest first.
     pub(super) fn for_destination(
-        sources: &[Slots<'a>],
-        destination: &Slots<'_>,
+        sources: &[ArchiveSlots<'a>],
+        destination: &ArchiveSlots<'_>,
         roll_up: &'s mut RollUp,
     ) -> Self {
         let step = destination.step();
         if let Some(same) = sources.iter().find(|source| source.step() == step) {
-            // Comparing all bytes is cheaper than looking at each slot, and most archives of a copy are equal.
+            // Comparing all bytes is cheaper than checking each slot, and most archives of a copy are equal.
             let equal = same.stored.as_flattened() == destination.stored.as_flattened();
             return if equal { Self::None } else { Self::Same(*same) };
         }
-        let archives: Vec<Slots<'a>> =
+        let archives: Vec<ArchiveSlots<'a>> =
             sources.iter().rev().filter(|source| source.divides(step)).copied().collect();
         if archives.is_empty() {
             Self::None
@@ -47,8 +47,8 @@ impl<'s, 'a> SourceSlots<'s, 'a> {
         matches!(self, Self::None)
     }
 
-    /// The oldest slot inside the destination's window that there is a value for.
-    pub(super) fn oldest(&mut self, destination: &Slots<'_>) -> Option<i64> {
+    /// The oldest slot inside the destination's window that the source has a value for.
+    pub(super) fn oldest(&mut self, destination: &ArchiveSlots<'_>) -> Option<i64> {
         match self {
             Self::None => None,
             Self::Same(same) => same.oldest_point(destination.oldest),
@@ -83,7 +83,7 @@ impl FinerSlots<'_, '_> {
 
     fn later_than(&mut self, newest: i64) -> Vec<(i64, f64)> {
         let mut slots: Vec<i64> = (self.archives.iter())
-            .flat_map(Slots::points_after_newest)
+            .flat_map(ArchiveSlots::points_after_newest)
             .map(|(finer_t, _)| finer_t - finer_t % self.step)
             .filter(|t| *t > newest)
             .collect();

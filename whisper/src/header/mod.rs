@@ -1,23 +1,23 @@
 //! The header of a Whisper file: what the file keeps, and where.
 //!
-//! Pure: parses bytes by their offsets and checks every field before it is trusted, so that the rest of the crate
-//! can compute positions without asking again. Accepted is what carbon itself would serve, which is wider than
-//! what may be created: archives in any order, steps that do not divide each other, bytes behind the last
-//! archive, and a maximal retention that is not that of the archives (whisper.py takes the header's word for it
-//! when it decides what is too old to write or fetch; so does [`crate::WhisperFile`]).
+//! Pure: parses bytes at their offsets and checks every field before it is used, so that the rest of the
+//! crate can compute positions without further checks. It accepts what carbon itself would serve, which is
+//! more than what may be created: archives in any order, steps that do not divide each other, bytes behind
+//! the last archive, and a maximal retention that differs from that of the archives. whisper.py uses the
+//! header's value to decide what is too old to write or fetch; so does [`crate::WhisperFile`].
 //!
-//! Whisper before 0.9.9 had no aggregation methods. Its header begins with the time of the last update instead, and its
-//! archives are rolled up by average. go-carbon still reads such files and writes to them: a first field above 1,024 is a
-//! time. whisper.py 0.9 read every number that it did not know as average; since 1.0 it refuses them. This crate follows
-//! go-carbon. 0 and 9 to 1,024 are neither a method nor a time: whisper.py refuses them, go-carbon panics at the first
-//! roll-up, and here they are damage.
+//! Whisper before 0.9.9 had no aggregation methods. Its header begins with the time of the last update
+//! instead, and its archives are rolled up by average. go-carbon still reads and writes such files: a first
+//! field above 1,024 is a time. whisper.py 0.9 read every unknown number as average; since 1.0 it refuses
+//! them. This crate follows go-carbon. 0 and 9 to 1,024 are neither a method nor a time: whisper.py refuses
+//! them, go-carbon panics at the first roll-up, and this crate treats them as damage.
 
 use crate::aggregation::Aggregation;
 use crate::retention::{
     Retention, RetentionError, XFilesFactor, finest_first, retention_text, validate_retentions,
 };
 
-/// What go-carbon's compressed files begin with.
+/// The first bytes of go-carbon's compressed files.
 const COMPRESSED_MAGIC: &[u8] = b"whisper_compressed";
 
 /// Size of the four fields before the list of archives.
@@ -26,13 +26,13 @@ const METADATA_BYTES: u64 = 16;
 const ARCHIVE_ENTRY_BYTES: u64 = 12;
 /// Size of a point: a timestamp of 4 bytes and a value of 8.
 pub(crate) const POINT_BYTES: u64 = 12;
-/// Where the aggregation's code stands.
+/// The offset of the aggregation's code.
 pub(crate) const AGGREGATION_AT: u64 = 0;
-/// Where the x-files factor stands.
+/// The offset of the x-files factor.
 pub(crate) const X_FILES_FACTOR_AT: u64 = 8;
 const ARCHIVE_COUNT_AT: u64 = 12;
-/// The greatest number in the first field that would be an aggregation method, if an unknown one. Above it the field
-/// is a time. Source: `OpenWithOptions` in go-whisper.
+/// The greatest number in the first field that is read as an aggregation method, known or not. A greater
+/// number is a time. Source: `OpenWithOptions` in go-whisper.
 const METHOD_CODE_MAX: u32 = 1_024;
 
 /// Whether a file that begins with `head` is in go-carbon's compressed format, which holds no Whisper header.
@@ -62,29 +62,30 @@ impl Archive {
         u64::from(self.points) * POINT_BYTES
     }
 
-    /// The first byte behind it.
+    /// The offset of the first byte after it.
     pub fn end(&self) -> u64 {
         u64::from(self.offset) + self.size_bytes()
     }
 }
 
-/// A header that has been checked: every archive has points and lies inside the file, apart from all others.
+/// A checked header: every archive has points, lies inside the file and does not overlap another archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
     /// How finer points become a coarser one.
     pub aggregation: Aggregation,
-    /// The time, in Unix seconds, that stands in the first field of a file as whisper before 0.9.9 wrote it. The
-    /// aggregation method is average then, as the file has no field for it. `None` in all other files.
+    /// The time, in Unix seconds, in the first field of a file that whisper before 0.9.9 wrote. Such a file
+    /// has no field for the aggregation method; it is average. `None` in all other files.
     pub last_update: Option<u32>,
-    /// How old a point may be, in seconds. Usually that of the longest archive, but see the module's description.
+    /// How old a point may be, in seconds. Usually the retention of the longest archive; see the module's
+    /// description.
     pub max_retention: u32,
-    /// How many finer points must be known for a coarser one.
+    /// The share of finer points that must be known for a coarser one.
     pub x_files_factor: XFilesFactor,
-    /// The archives in the order of the file, which is finest first in all files that whisper.py makes.
+    /// The archives in the order of the file. whisper.py writes the finest first.
     pub archives: Vec<Archive>,
 }
 
-/// Why bytes are no header of a standard Whisper file. Offsets count from the beginning of the file.
+/// Why bytes are not the header of a standard Whisper file. Offsets count from the beginning of the file.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum HeaderError {
     /// The bytes end before the header does.
@@ -92,10 +93,11 @@ pub enum HeaderError {
     CutOff {
         /// How many bytes there are.
         at: u64,
-        /// How many bytes the header has, as far as it says.
+        /// How many bytes the header needs, by the fields read so far.
         needed: u64,
     },
-    /// The first field is neither an aggregation method nor, by what follows, the time that old files begin with.
+    /// The first field is not an aggregation method. It is not the time that old files begin with either,
+    /// judging by the fields that follow.
     #[error("aggregation method {found} at byte 0 is not 1 to 8")]
     Aggregation {
         /// The code that was found.
@@ -107,29 +109,29 @@ pub enum HeaderError {
         /// The number that was found.
         found: f32,
     },
-    /// There is no archive.
+    /// The file has no archive.
     #[error("archive count at byte 12 is 0")]
     NoArchives,
-    /// There are more archives than [`Header::ARCHIVES_MAX`].
+    /// The file has more archives than [`Header::ARCHIVES_MAX`].
     #[error("archive count {found} at byte 12 is more than {}", Header::ARCHIVES_MAX)]
     TooManyArchives {
         /// The count that was found.
         found: u32,
     },
-    /// An archive has no resolution.
+    /// An archive has the resolution 0.
     #[error("seconds per point of archive {archive} at byte {at} is 0")]
     ZeroSecondsPerPoint {
         /// The archive's number in the file, from 0.
         archive: usize,
-        /// Where the field stands.
+        /// The offset of the field.
         at: u64,
     },
-    /// An archive keeps no points.
+    /// An archive has 0 points.
     #[error("number of points of archive {archive} at byte {at} is 0")]
     ZeroPoints {
         /// The archive's number in the file, from 0.
         archive: usize,
-        /// Where the field stands.
+        /// The offset of the field.
         at: u64,
     },
     /// An archive begins inside the header.
@@ -139,23 +141,24 @@ pub enum HeaderError {
     InsideHeader {
         /// The archive's number in the file, from 0.
         archive: usize,
-        /// Where the field stands.
+        /// The offset of the field.
         at: u64,
         /// The offset that was found.
         found: u32,
         /// The size of the header.
         header_bytes: u64,
     },
-    /// An archive reaches behind the end of the file: the file is truncated, or the offset or count is wrong.
+    /// An archive reaches beyond the end of the file: the file is truncated, or the offset or the count is
+    /// wrong.
     #[error(
         "archive {archive}, described at byte {at}, ends at byte {end}, behind the file's end at {file_bytes}"
     )]
     BeyondFile {
         /// The archive's number in the file, from 0.
         archive: usize,
-        /// Where its entry begins.
+        /// The offset of its entry.
         at: u64,
-        /// The first byte behind the archive.
+        /// The offset of the first byte after the archive.
         end: u64,
         /// The size of the file.
         file_bytes: u64,
@@ -163,38 +166,38 @@ pub enum HeaderError {
     /// Two archives share bytes.
     #[error("archive {archive}, described at byte {at}, overlaps archive {other}")]
     Overlap {
-        /// The number of the one that begins later.
+        /// The number of the archive that begins later.
         archive: usize,
-        /// Where its entry begins.
+        /// The offset of its entry.
         at: u64,
-        /// The number of the one that begins earlier.
+        /// The number of the archive that begins earlier.
         other: usize,
     },
 }
 
 impl Header {
-    /// The most archives that are accepted. Real files have up to a handful; the bound is what lets a header be
-    /// read in one go from a file that may claim four billion.
+    /// The most archives that are accepted. Real files have a handful; this bound limits how much of a file
+    /// must be read for its header, since a file may claim four billion archives.
     pub const ARCHIVES_MAX: u32 = 1_024;
 
-    /// The size of the largest header that is accepted: reading that much of a file is enough to parse it.
+    /// The size of the largest header that is accepted: reading this much of a file is enough to parse it.
     pub const SIZE_MAX_BYTES: u64 =
         METADATA_BYTES + ARCHIVE_ENTRY_BYTES * Self::ARCHIVES_MAX as u64;
 
     /// Parses and checks the header at the beginning of a file.
     ///
-    /// `head` is the beginning of the file, [`Self::SIZE_MAX_BYTES`] or all of it; `file_len_bytes` is the size
-    /// of the whole file. Source of the layout: `__readHeader` in whisper.py.
+    /// `head` is the beginning of the file: [`Self::SIZE_MAX_BYTES`], or the whole file if it is shorter.
+    /// `file_len_bytes` is the size of the whole file. Source of the layout: `__readHeader` in whisper.py.
     ///
     /// # Errors
-    /// The first field that is wrong, in the order of the file; overlaps last.
+    /// The first field that is wrong, in the order of the file; overlaps are checked last.
     pub fn parse(head: &[u8], file_len_bytes: u64) -> Result<Self, HeaderError> {
         let head = Head { bytes: head, file_len_bytes };
         head.require(METADATA_BYTES)?;
         let (aggregation, last_update) = first_field(head.u32_at(AGGREGATION_AT)?)?;
         let max_retention = head.u32_at(4)?;
         let share = f32::from_bits(head.u32_at(X_FILES_FACTOR_AT)?);
-        // No time after all, but the beginning of another kind of file.
+        // Then the first field is not a time after all, but the beginning of a file of another kind.
         let x_files_factor = XFilesFactor::new(share).map_err(|_| match last_update {
             Some(found) => HeaderError::Aggregation { found },
             None => HeaderError::XFilesFactor { found: share },
@@ -204,10 +207,10 @@ impl Header {
         Ok(Self { aggregation, last_update, max_retention, x_files_factor, archives })
     }
 
-    /// The header of a new file, as whisper.py's `create` lays it out: finest archive first, without gaps.
+    /// The header of a new file, as whisper.py's `create` writes it: finest archive first, without gaps.
     ///
     /// # Errors
-    /// [`RetentionError`] where whisper.py would refuse to create, or fail to.
+    /// [`RetentionError`] if whisper.py would refuse to create the file, or fail to.
     pub fn for_retentions(
         retentions: &[Retention],
         aggregation: Aggregation,
@@ -236,7 +239,7 @@ impl Header {
         Ok(Self { aggregation, last_update: None, max_retention, x_files_factor, archives })
     }
 
-    /// The header as the file holds it.
+    /// The header's bytes in the file.
     pub fn encode(&self) -> Vec<u8> {
         let count = u32::try_from(self.archives.len()).unwrap_or(u32::MAX);
         let mut bytes = Vec::with_capacity(16 + 12 * self.archives.len());
@@ -252,7 +255,7 @@ impl Header {
         bytes
     }
 
-    /// The archives as an operator writes them in `storage-schemas.conf`, the finest first: `60s:30d,1h:5y`.
+    /// The archives as in `storage-schemas.conf`, the finest first: `60s:30d,1h:5y`.
     pub fn layout(&self) -> String {
         let archives =
             self.finest_first().into_iter().filter_map(|number| self.archives.get(number));
@@ -262,10 +265,11 @@ impl Header {
         texts.join(",")
     }
 
-    /// That every archive lies inside a file of `file_len_bytes`, which is not as long as it was said to be.
+    /// Checks that every archive lies inside a file of `file_len_bytes`, for a file that is shorter than was
+    /// announced.
     ///
     /// # Errors
-    /// [`HeaderError::BeyondFile`] of the first archive that does not.
+    /// [`HeaderError::BeyondFile`] for the first archive that does not.
     pub(crate) fn require_inside(&self, file_len_bytes: u64) -> Result<(), HeaderError> {
         let beyond = |(_, archive): &(usize, &Archive)| archive.end() > file_len_bytes;
         match self.archives.iter().enumerate().find(beyond) {
@@ -299,7 +303,7 @@ impl Header {
     }
 }
 
-/// What the first field says: an aggregation method, or the time that whisper before 0.9.9 wrote there.
+/// The meaning of the first field: an aggregation method, or the time that whisper before 0.9.9 wrote there.
 fn first_field(found: u32) -> Result<(Aggregation, Option<u32>), HeaderError> {
     if found > METHOD_CODE_MAX {
         return Ok((Aggregation::Average, Some(found)));
@@ -312,14 +316,14 @@ fn header_bytes(archives: usize) -> u64 {
     METADATA_BYTES + ARCHIVE_ENTRY_BYTES * archives as u64
 }
 
-/// The beginning of a file, and how long the whole file is.
+/// The beginning of a file, and the length of the whole file.
 struct Head<'a> {
     bytes: &'a [u8],
     file_len_bytes: u64,
 }
 
 impl Head<'_> {
-    /// That the first `needed` bytes are there.
+    /// Checks that the first `needed` bytes exist.
     fn require(&self, needed: u64) -> Result<(), HeaderError> {
         let at = self.file_len_bytes.min(self.bytes.len() as u64);
         if at < needed { Err(HeaderError::CutOff { at, needed }) } else { Ok(()) }

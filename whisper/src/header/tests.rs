@@ -93,7 +93,7 @@ fn a_header_cut_off_anywhere_says_where() {
 }
 
 #[test]
-fn what_carbon_would_serve_is_accepted_even_where_it_is_unusual() {
+fn unusual_headers_that_carbon_would_serve_are_accepted() {
     let mut unordered = sound();
     unordered.archives.reverse();
     let mut indivisible = sound();
@@ -116,7 +116,8 @@ fn a_header_from_before_whisper_0_9_9_begins_with_a_time_and_means_average() {
         assert_eq!(header.encode(), bytes, "it is written as it was read");
         assert_eq!(header.archives, sound().archives);
     }
-    // A file that was cut off or is of another kind is not taken for an old one: the other fields are checked as ever.
+    // A file that was cut off or is of another kind is not mistaken for an old one, because the other fields
+    // are checked.
     let mut page = b"<html><body>404 not found</body></html>".repeat(30);
     page.truncate(usize::try_from(SOUND_BYTES).unwrap());
     for other in [&page[..], b"whisper_compresse"] {
@@ -147,7 +148,7 @@ fn the_largest_header_that_is_accepted_fits_what_is_read() {
 }
 
 #[test]
-fn what_does_not_fit_the_format_is_not_laid_out() {
+fn archives_beyond_the_format_are_refused() {
     let lay_out = |retentions: &[(u32, u32)]| {
         let retentions: Vec<Retention> = retentions
             .iter()
@@ -155,7 +156,7 @@ fn what_does_not_fit_the_format_is_not_laid_out() {
             .collect();
         Header::for_retentions(&retentions, Aggregation::Average, XFilesFactor::default())
     };
-    // The second archive would begin behind 4 GiB.
+    // The second archive would begin after 4 GiB.
     let second = Retention::new(2, 400_000_000).unwrap();
     let expected = Err(RetentionError::BeyondFormat { retention: second });
     assert_eq!(lay_out(&[(1, 400_000_000), (2, 400_000_000)]), expected);
@@ -181,7 +182,7 @@ proptest! {
         let _ = Header::parse(&bytes, len);
     }
 
-    /// Random bytes hardly ever pass the first field; damage to a sound header gets farther.
+    /// Random bytes hardly ever pass the check of the first field; a damaged sound header gets farther.
     #[test]
     fn a_damaged_header_is_refused_or_describes_archives_inside_the_file(
         fields in prop::collection::vec((0usize..10, any::<u32>()), 1..4),

@@ -1,20 +1,23 @@
 //! A whole standard Whisper file in memory, and views of its archives.
 //!
-//! Pure: bytes in, points out. An archive is a ring of slots. Its first slot holds the *base*, the timestamp that
-//! fixes where all others lie: timestamp `t` has position `((t - base) / seconds_per_point) mod points`, rounded
-//! down. A slot holds a point only if the timestamp stored there is the one that belongs there; anything else is
-//! what an earlier turn of the ring left, or nothing.
+//! Pure: takes bytes, returns points. An archive is a ring of slots. Its first slot holds the *base*, the
+//! timestamp that fixes where all others lie: timestamp `t` has position `((t - base) / seconds_per_point)
+//! mod points`, rounded down. A slot holds a point only if the timestamp stored there belongs to that
+//! position. Any other content is left over from an earlier turn of the ring, or empty.
 
 use crate::header::{Archive, Header, HeaderError, POINT_BYTES, is_compressed};
 
 /// A timestamp and its value, as a file stores them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// Unix seconds; 0 where nothing was ever stored.
+    /// Unix seconds; 0 if nothing was ever stored.
     pub timestamp: u32,
     /// The value.
     pub value: f64,
 }
+
+/// One slot as a file stores it.
+pub(crate) type Slot = [u8; Point::SIZE_BYTES];
 
 impl Point {
     /// The size of a stored point, in bytes.
@@ -36,13 +39,13 @@ impl Point {
     }
 }
 
-/// Why bytes are no standard Whisper file.
+/// Why bytes are not a standard Whisper file.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ImageError {
-    /// They are in go-carbon's compressed format, which can be moved whole but not looked into.
+    /// They are in go-carbon's compressed format, which can be moved as a whole but not read.
     #[error("the file is in go-carbon's compressed format, whose points cannot be read")]
     Compressed,
-    /// The header is damaged, or this is another kind of file.
+    /// The header is damaged, or this is not a Whisper file.
     #[error("not a valid Whisper file")]
     Header(#[source] HeaderError),
 }
@@ -55,10 +58,10 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Parses and checks the header of `bytes`, a whole file. Copies and looks at no point.
+    /// Parses and checks the header of `bytes`, a whole file. Does not copy or read any point.
     ///
     /// # Errors
-    /// [`ImageError`] where `bytes` is another format, or damaged.
+    /// [`ImageError`] if `bytes` is in another format or damaged.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         if is_compressed(bytes) {
             return Err(ImageError::Compressed);
@@ -90,7 +93,8 @@ impl<'a> Image<'a> {
         (0..self.header.archives.len()).filter_map(|index| self.archive(index))
     }
 
-    /// The newest valid point at `now`, in whichever archive; of points of one time that of the finest archive.
+    /// The newest valid point at `now` from any archive; of several with the same time, that of the finest
+    /// archive.
     pub fn last_point(&self, now: u32) -> Option<Point> {
         let finest_first = self.header.finest_first();
         let views = finest_first.into_iter().filter_map(|index| self.archive(index));
@@ -98,7 +102,7 @@ impl<'a> Image<'a> {
         newest.reduce(|best, point| if point.timestamp > best.timestamp { point } else { best })
     }
 
-    /// Whether no archive has a valid point at `now`: nothing that could be moved, filled or shown.
+    /// Whether no archive has a valid point at `now`, so that nothing can be moved, filled or shown.
     pub fn is_empty(&self, now: u32) -> bool {
         self.archives().all(|view| view.points_valid(now).next().is_none())
     }
@@ -122,27 +126,28 @@ impl<'a> ArchiveView<'a> {
         self.stored(0).map_or(0, |point| point.timestamp)
     }
 
-    /// The position of the slot for `t`, a Unix time that is rounded down to the archive's resolution as
-    /// whisper.py does; `None` where nothing was ever written, so that any slot may become the first.
+    /// The position of the slot for `t`, a Unix time that is rounded down to the archive's resolution as in
+    /// whisper.py. `None` if nothing was ever written, so that any slot may become the first.
     pub fn position_of(&self, t: u32) -> Option<u32> {
         position_of(&self.archive, self.base(), t)
     }
 
-    /// What is stored at `position`; `None` beyond the archive. Not necessarily a point that counts: see
+    /// What is stored at `position`; `None` beyond the archive. It need not be a valid point: see
     /// [`Self::valid`].
     pub fn stored(&self, position: u32) -> Option<Point> {
         let start = (position as usize).checked_mul(Point::SIZE_BYTES)?;
         self.slots.get(start..)?.first_chunk().map(Point::decode)
     }
 
-    /// The value of slot `t` if the slot is valid at `now`: `t` is a multiple of the resolution, the timestamp
-    /// stored at its position is `t`, the value is not NaN, and `t > now - retention`.
+    /// The value of slot `t` if the slot is valid at `now`: `t` is a multiple of the resolution, the
+    /// timestamp stored at its position is `t`, the value is not NaN, and `t > now - retention`.
     pub fn valid(&self, t: u32, now: u32) -> Option<f64> {
         let stored = self.stored(self.position_of(t)?)?;
         (stored.timestamp == t && self.counts(stored, now)).then_some(stored.value)
     }
 
-    /// The point stored at `position` if it lies where it belongs and is valid at `now`, as [`Self::valid`] says.
+    /// The point stored at `position` if it belongs there and is valid at `now`, as defined by
+    /// [`Self::valid`].
     pub fn valid_at(&self, position: u32, now: u32) -> Option<Point> {
         let stored = self.stored(position)?;
         let counts =
@@ -150,11 +155,12 @@ impl<'a> ArchiveView<'a> {
         counts().then_some(stored)
     }
 
-    /// All valid slots at `now`, the oldest first. Slots that lie in the future are among them.
+    /// All valid slots at `now`, the oldest first, including slots that lie in the future.
     pub fn points_valid(&self, now: u32) -> impl Iterator<Item = Point> + use<> {
         let base = self.base();
         let mut points: Vec<Point> = Vec::new();
-        // Most lie one step behind the one before, at the next position: that takes no division.
+        // Most points are one step newer than the one before, at the next position: no division is needed
+        // then.
         let mut next = None;
         for (position, slot) in (0..self.archive.points).zip(self.slots.as_chunks().0) {
             let stored = Point::decode(slot);
@@ -168,7 +174,7 @@ impl<'a> ArchiveView<'a> {
                 }
             }
         }
-        // A ring that is written in order begins anew once.
+        // A ring that is written in order wraps once.
         let later = |pair: &[Point]| pair[1].timestamp < pair[0].timestamp;
         if let Some(turn) = points.windows(2).position(later) {
             points.rotate_left(turn + 1);
@@ -179,7 +185,7 @@ impl<'a> ArchiveView<'a> {
         points.into_iter()
     }
 
-    /// Whether a stored point counts at `now`, provided that it lies at its own position.
+    /// Whether a stored point is valid at `now`, provided that it is at its own position.
     fn counts(&self, stored: Point, now: u32) -> bool {
         stored.timestamp != 0
             && stored.timestamp.is_multiple_of(self.archive.seconds_per_point)
@@ -199,7 +205,7 @@ pub(crate) fn position_of(archive: &Archive, base: u32, t: u32) -> Option<u32> {
         return None;
     }
     let (step, points) = (archive.seconds_per_point, archive.points);
-    // Headers are checked: neither is 0. In 32 bits this is twice as fast as with signs in 64.
+    // Headers are checked: neither is 0. In 32 bits this is twice as fast as in signed 64 bits.
     let slots_after_base = match t.checked_sub(base) {
         Some(seconds) => seconds / step % points,
         None => (points - (base - t).div_ceil(step) % points) % points,

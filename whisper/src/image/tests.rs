@@ -113,7 +113,7 @@ fn the_last_point_is_the_newest_of_all_archives_and_the_finest_of_equals() {
 }
 
 #[test]
-fn a_compressed_file_is_told_apart_from_a_damaged_one() {
+fn a_compressed_file_is_distinguished_from_a_damaged_one() {
     assert_eq!(Image::parse(b"whisper_compressed and so on").unwrap_err(), ImageError::Compressed);
     assert!(matches!(Image::parse(b"hello").unwrap_err(), ImageError::Header(_)));
 }
@@ -147,7 +147,8 @@ proptest! {
         prop_assert_eq!(image.is_empty(now), image.last_point(now).is_none());
     }
 
-    /// A ring as it is written, with some slots of other turns, other times, and none.
+    /// A ring as it is usually written, with some slots that are empty, from other turns, or have other
+    /// times.
     #[test]
     fn the_points_of_a_ring_are_the_slots_that_are_valid_in_order(
         (step, begin, turn) in (1u32..70, prop_oneof![0u32..500, u32::MAX - 900..], 0usize..20),

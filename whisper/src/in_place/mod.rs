@@ -1,14 +1,16 @@
-//! Writing a fill into a file that somebody else may be writing to without a lock.
+//! Writes a fill into a file that another process may be writing to without a lock.
 //!
-//! Where an archive holds points already, positions are fixed, and two writers meet at most in one slot, with two points
-//! for that slot. Where it holds none, the first point that is written becomes its base and decides where all others lie:
-//! two writers who both take themselves for the first put points of different times into the same slots. So an archive
-//! without a base is looked at once more right before its first slot is written, and right after all of it is.
+//! If an archive already holds points, positions are fixed. Two writers then collide in at most one slot,
+//! with two points for that slot. If an archive holds none, the first point written becomes its base and
+//! decides where all others lie. Two writers who both assume that they are the first put points of different
+//! times into the same slots. So an archive without a base is checked again immediately before its first slot
+//! is written, and immediately after all of its slots are.
 //!
-//! Each run of changed slots is a write of its own: what lies between two runs may have changed since it was read. Where
-//! runs are many that costs more than all else, a system call for every other slot. Then a lease is asked for. Where the
-//! kernel gives one at once, nobody else has the file open or comes to open it; what lies between is read again, and if it
-//! is as it was, runs that lie close to each other are written together with it. In all other cases, each for itself.
+//! Each run of changed slots is a separate write, because the bytes between two runs may have changed since
+//! they were read. With many runs this costs more than everything else: one system call for every other slot.
+//! In that case the fill asks for a lease. If the kernel grants one at once, no other process has the file
+//! open or opens it; the bytes between the runs are read again, and if they are unchanged, runs that lie
+//! close to each other are written together with them. In all other cases each run is written separately.
 
 use std::fs::File;
 use std::io;
@@ -19,36 +21,37 @@ use crate::fill::Stretch;
 use crate::lease::{Lease, RELIABLE_ALWAYS, is_of_this_machine};
 use crate::{FillPlan, Image, Run};
 
-/// How many writes have to be saved for a lease to be asked for. It costs as much as some twenty of them: the lease itself,
-/// and reading once more what is written over.
+/// How many writes must be saved before a lease is requested. A lease costs as much as some twenty writes:
+/// the lease itself, and reading again the bytes that are overwritten.
 const WORTH_A_LEASE: usize = 64;
 
-/// How much is read again at once.
+/// How many bytes are read again at once.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// What came of writing a plan.
+/// The result of writing a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Written {
-    /// All of it is in the file.
+    /// The whole plan is in the file.
     Whole,
-    /// Somebody else wrote the first point of an archive meanwhile. What the plan put into that archive may not count:
-    /// read the file again, and fill it again.
+    /// Another process wrote the first point of an archive during the fill. What the plan wrote into that
+    /// archive may be in the wrong slots: read the file again, and fill it again.
     Disturbed,
 }
 
-/// Writes `plan` into `file`, whose content was `destination` when the plan was made. Makes nothing durable, and waits for
-/// nobody.
+/// Writes `plan` into `file`, whose content was `destination` when the plan was made. Syncs nothing, and
+/// never waits for another process.
 ///
 /// # Errors
-/// What the system says; some runs may have been written. [`io::ErrorKind::TimedOut`] where a single write took so long
-/// that somebody else may have been let in meanwhile, and lost a point of his: see `docs/internals/fill.md`.
+/// The system's error; some runs may have been written. [`io::ErrorKind::TimedOut`] if a single write took so
+/// long that the kernel may have let another process in, and that process may have lost a point: see
+/// `docs/internals/fill.md`.
 pub fn write_in_place(
     plan: &FillPlan,
     destination: &Image<'_>,
     file: &File,
 ) -> io::Result<Written> {
-    let mut writing = Writing::new(destination, file);
+    let mut writing = PlanWriter::new(destination, file);
     if let Some(lease) = lease_for(plan, file) {
         writing.write_stretches(plan, lease)?;
     } else {
@@ -59,7 +62,7 @@ pub fn write_in_place(
     writing.finish()
 }
 
-/// A lease, where it is worth it, and to be had without waiting.
+/// A lease, if it is worth its cost and available without waiting.
 fn lease_for<'f>(plan: &FillPlan, file: &'f File) -> Option<Lease<'f>> {
     if !is_worth_a_lease(plan) || !is_of_this_machine(file) {
         return None;
@@ -72,26 +75,26 @@ fn is_worth_a_lease(plan: &FillPlan) -> bool {
     runs > WORTH_A_LEASE && runs.saturating_sub(plan.stretches().count()) >= WORTH_A_LEASE
 }
 
-/// What has been written of a stretch under a lease.
-enum Alone {
+/// How much of a stretch has been written under a lease.
+enum LeasedWrite {
     Whole,
     FirstRun,
     Nothing,
 }
 
 /// A plan while it is written.
-struct Writing<'a> {
+struct PlanWriter<'a> {
     file: &'a File,
     before: &'a [u8],
-    /// Where the archives begin that had no base.
+    /// The offsets of the archives that had no base.
     empty: Vec<u64>,
-    /// What has been written there.
+    /// The runs that were written there.
     bases: Vec<Run<'a>>,
-    /// Whether somebody else was first in one of them; nothing more is written then.
+    /// Whether another process was first in one of them; nothing more is written then.
     disturbed: bool,
 }
 
-impl<'a> Writing<'a> {
+impl<'a> PlanWriter<'a> {
     fn new(destination: &Image<'a>, file: &'a File) -> Self {
         let empty = destination
             .archives()
@@ -102,7 +105,7 @@ impl<'a> Writing<'a> {
         Self { file, before, empty, bases: Vec::new(), disturbed: false }
     }
 
-    /// Writes what changes, and nothing else.
+    /// Writes one run of changed slots, and nothing else.
     fn write(&mut self, run: Run<'a>) -> io::Result<()> {
         if self.disturbed {
             return Ok(());
@@ -117,20 +120,20 @@ impl<'a> Writing<'a> {
         self.file.write_all_at(run.bytes, run.offset)
     }
 
-    /// Writes stretches as long as nobody waits for the lease, and then run by run.
+    /// Writes stretches while no other process waits for the lease, and then run by run.
     fn write_stretches(&mut self, plan: &'a FillPlan, lease: Lease<'_>) -> io::Result<()> {
         let mut lease = Some(lease);
         for stretch in plan.stretches() {
-            let alone = match &lease {
-                Some(lease) => self.write_alone(&stretch, lease)?,
-                None => Alone::Nothing,
+            let leased_write = match &lease {
+                Some(lease) => self.write_under_lease(&stretch, lease)?,
+                None => LeasedWrite::Nothing,
             };
-            let runs_written = match alone {
-                Alone::Whole => continue,
-                Alone::FirstRun => 1,
-                Alone::Nothing => 0,
+            let runs_written = match leased_write {
+                LeasedWrite::Whole => continue,
+                LeasedWrite::FirstRun => 1,
+                LeasedWrite::Nothing => 0,
             };
-            // Whoever waits for us is not to wait for the many writes that follow.
+            // A process that waits for the file must not wait for the many writes that follow.
             lease = None;
             for run in stretch.runs().skip(runs_written) {
                 self.write(run)?;
@@ -139,24 +142,28 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Writes a stretch at once, with what lies between its runs; not where that is not known to be as it was, or may not
-    /// stay so.
-    fn write_alone(&mut self, stretch: &Stretch<'a>, lease: &Lease<'_>) -> io::Result<Alone> {
+    /// Writes a stretch at once, including the bytes between its runs. Writes less if those bytes have
+    /// changed, or might change.
+    fn write_under_lease(
+        &mut self,
+        stretch: &Stretch<'a>,
+        lease: &Lease<'_>,
+    ) -> io::Result<LeasedWrite> {
         if !self.is_as_it_was(&stretch.whole)? {
-            return Ok(Alone::Nothing);
+            return Ok(LeasedWrite::Nothing);
         }
-        // A file system that is frozen lets nobody write, for however long. That it is not is shown by the first run, which
-        // is as safe as it is without a lease, whenever it is written.
+        // A frozen file system blocks every write, for any time. The first run shows that it is not frozen:
+        // writing a run is as safe as it is without a lease, at any time.
         if let Some(first) = stretch.runs().next() {
             self.write(first)?;
         }
         let begun = Instant::now();
-        if self.disturbed || !lease.nobody_waits() {
-            return Ok(Alone::FirstRun);
+        if self.disturbed || !lease.has_no_waiter() {
+            return Ok(LeasedWrite::FirstRun);
         }
         self.file.write_all_at(stretch.whole.bytes, stretch.whole.offset)?;
-        if lease.nobody_waits() || begun.elapsed() < RELIABLE_ALWAYS {
-            return Ok(Alone::Whole);
+        if lease.has_no_waiter() || begun.elapsed() < RELIABLE_ALWAYS {
+            return Ok(LeasedWrite::Whole);
         }
         Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -164,7 +171,7 @@ impl<'a> Writing<'a> {
         ))
     }
 
-    /// Whether the file holds, where this lies, what it held when the plan was made.
+    /// Whether the file still holds, in the range of `whole`, what it held when the plan was made.
     fn is_as_it_was(&self, whole: &Run<'_>) -> io::Result<bool> {
         let start = usize::try_from(whole.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(whole.bytes.len());

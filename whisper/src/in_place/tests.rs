@@ -48,7 +48,7 @@ fn options() -> FillOptions {
     FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::default() }
 }
 
-/// A writer without a lock that looked at an archive without a base before we did, and writes after we did.
+/// A writer without a lock looks at an archive without a base before we do, and writes after we did.
 #[test]
 fn a_first_point_that_came_before_our_write_is_not_overwritten() {
     let (source, empty) = (content(&[point(5), point(4), point(3)]), content(&[]));
@@ -81,12 +81,13 @@ fn a_first_point_that_comes_during_our_write_is_noticed() {
     assert!(!is_still_there(run, &file).unwrap());
 }
 
-/// Longer than anybody here has a file open.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The archives of the larger files: of more slots than a stretch may have, and of fewer.
+/// Longer than any process in these tests keeps a file open.
+const LEASE_LIMIT: Duration = Duration::from_secs(60);
+/// The archives of the larger files: some have more slots than a stretch may have, some fewer.
 const LARGE: [&str; 3] = ["1s:3h", "60s:1d", "1h:10d"];
 
-/// A file with an archive for each of [`LARGE`], in which the slots have points whose age in slots `keep` keeps.
+/// A file with an archive for each of [`LARGE`], and points in the slots for which `keep` returns true. It
+/// gets the number of the archive and the age of the slot, in slots.
 fn large(keep: impl Fn(usize, u32) -> bool) -> Vec<u8> {
     let retentions = LARGE.map(|text| text.parse::<Retention>().unwrap());
     let factor = XFilesFactor::new(0.0).unwrap();
@@ -102,7 +103,7 @@ fn large(keep: impl Fn(usize, u32) -> bool) -> Vec<u8> {
     bytes
 }
 
-/// A new file with this content, on a file system that gives leases.
+/// A new file with this content, on a file system that supports leases.
 fn file_at(path: &Path, content: &[u8]) -> File {
     std::fs::write(path, content).unwrap();
     File::options().read(true).write(true).open(path).unwrap()
@@ -114,14 +115,14 @@ fn content_of(file: &File) -> Vec<u8> {
     content
 }
 
-/// Writes a plan under a lease, whether it is worth it or not.
+/// Writes a plan under a lease, even if it is not worth one.
 fn write_leased(plan: &FillPlan, destination: &Image<'_>, file: &File) -> io::Result<Written> {
-    let mut writing = Writing::new(destination, file);
-    writing.write_stretches(plan, Lease::take(file, PATIENCE).unwrap())?;
+    let mut writing = PlanWriter::new(destination, file);
+    writing.write_stretches(plan, Lease::take(file, LEASE_LIMIT).unwrap())?;
     writing.finish()
 }
 
-/// How slots are missing: by turns of so many, or as a number of one's own for each slot says.
+/// Patterns of missing slots: alternating runs of any length, or a random choice for each slot.
 fn missing() -> impl Strategy<Value = Vec<bool>> {
     let turns = (1_usize..700, 1_usize..700).prop_map(|(here, gone)| {
         std::iter::repeat_n(false, here).chain(std::iter::repeat_n(true, gone)).collect()
@@ -132,9 +133,9 @@ fn missing() -> impl Strategy<Value = Vec<bool>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Bytes behind the archives, and an archive that is empty, among them.
+    /// Covers files with bytes after the archives, and with an empty archive.
     #[test]
-    fn what_is_written_together_is_what_is_written_run_by_run(
+    fn stretches_write_the_same_bytes_as_single_runs(
         gone in [missing(), missing(), missing()],
         empty in proptest::option::of(0_usize..3),
         behind in proptest::collection::vec(any::<u8>(), 0..30),
@@ -150,7 +151,7 @@ proptest! {
         let together = file_at(&folder.path().join("together"), &destination);
         prop_assert_eq!(write_leased(&plan, &image, &together).unwrap(), Written::Whole);
         let by_run = file_at(&folder.path().join("by run"), &destination);
-        let mut writing = Writing::new(&image, &by_run);
+        let mut writing = PlanWriter::new(&image, &by_run);
         plan.runs().try_for_each(|run| writing.write(run)).unwrap();
         prop_assert_eq!(writing.finish().unwrap(), Written::Whole);
         let mut applied = destination.clone();
@@ -190,9 +191,9 @@ proptest! {
     }
 }
 
-/// A writer's point for a slot that stays as it is, which came between our read and the lease.
+/// A writer adds a point in a slot that stays unchanged, between our read and the lease.
 #[test]
-fn what_came_between_two_runs_before_the_lease_stays() {
+fn a_point_written_between_two_runs_before_the_lease_stays() {
     let (source, destination) = (large(|_, _| true), large(|_, age| age % 2 == 0));
     let image = Image::parse(&destination).unwrap();
     let plan = fill(&Image::parse(&source).unwrap(), &image, options());
@@ -201,7 +202,7 @@ fn what_came_between_two_runs_before_the_lease_stays() {
     let mut applied = destination.clone();
     plan.apply(&mut applied);
     for archive in image.archives() {
-        // So old that no finer archive reaches there, and between two slots that change.
+        // This slot is too old for the finer archives, and lies between two slots that change.
         let age = archive.archive().points / 8 * 6;
         let position = archive.archive().points - 1 - age;
         let kept = archive.stored(position).unwrap();
@@ -221,7 +222,7 @@ fn a_lease_is_asked_for_where_runs_are_many_and_close() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.wsp");
     let source = large(|_, _| true);
-    // A page of 341 slots and a rest.
+    // A page has 341 slots.
     for (gone, is_worth_it) in [(2, true), (100, true), (400, false), (5000, false)] {
         let destination = large(|_, age| age % gone != 1);
         let image = Image::parse(&destination).unwrap();
@@ -237,16 +238,16 @@ fn a_lease_is_asked_for_where_runs_are_many_and_close() {
     }
 }
 
-/// As whisper.py writes: each update opens the file, without a lock.
+/// Writes as whisper.py does: each update opens the file, without a lock.
 fn update(path: &Path, offset: u64, point: Point) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     file.write_all_at(&point.encode(), offset).unwrap();
 }
 
-/// Says so when it is dropped.
-struct Filled<'a>(&'a AtomicBool);
+/// Sets the flag when it is dropped.
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Filled<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -257,7 +258,7 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
     let (source, destination) = (large(|_, _| true), large(|_, age| age % 2 == 0));
     let image = Image::parse(&destination).unwrap();
     let finest = image.archive(0).unwrap();
-    // Slots that no fill touches, among those that all fills write.
+    // Slots that no fill changes, between slots that every fill writes.
     let slots: Vec<(u64, Point)> = (1..finest.archive().points)
         .step_by(2)
         .map(|position| (finest.slot_offset(position), finest.stored(position).unwrap()))
@@ -265,7 +266,7 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
     assert!(slots.iter().all(|(_, point)| point.timestamp != 0));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.wsp");
-    let (mut leased, mut told) = (0, 0);
+    let (mut leased, mut timed_out) = (0, 0);
     for round in 0..150 {
         drop(file_at(&path, &destination));
         let filled = AtomicBool::new(false);
@@ -283,20 +284,21 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
                 }
                 written
             });
-            // Also where something fails here: nobody is waited for, for ever.
-            let filled = Filled(&filled);
+            // Dropped on failure too, so that the writer always ends.
+            let filled = SetOnDrop(&filled);
             std::thread::sleep(Duration::from_micros(100));
             let file = File::options().read(true).write(true).open(&path).unwrap();
             let content = content_of(&file);
             let now = Image::parse(&content).unwrap();
             let plan = fill(&Image::parse(&source).unwrap(), &now, options());
-            // The kernel says at once whether the writer has it open in this very moment.
-            let mut writing = Writing::new(&now, &file);
+            // The kernel says at once whether the writer has it open at this moment.
+            let mut writing = PlanWriter::new(&now, &file);
             match Lease::take_now(&file) {
                 Some(lease) => {
                     leased += 1;
                     if let Err(error) = writing.write_stretches(&plan, lease) {
-                        // This machine stood still in the middle of a write. A point may be lost then, and that is told.
+                        // The machine stalled during a write. A point may be lost then, and the error says
+                        // so.
                         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
                         return None;
                     }
@@ -308,7 +310,7 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
             Some(writer.join().unwrap())
         });
         let Some(written) = written else {
-            told += 1;
+            timed_out += 1;
             continue;
         };
         let last: std::collections::HashMap<u64, Point> = written.into_iter().collect();
@@ -322,6 +324,6 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
             archive.points_valid(NOW).count() == archive.archive().points as usize
         }));
     }
-    assert!(leased > told, "a lease was never given that held");
-    assert!(told < 15, "a write took too long {told} times");
+    assert!(leased > timed_out, "no lease was reliable");
+    assert!(timed_out < 15, "a write took too long {timed_out} times");
 }

@@ -1,16 +1,17 @@
-//! Which points of the source the destination holds: what [`Coverage::of`] says of files in memory, window by window.
+//! Which points of the source the destination holds, as [`Coverage::of`] counts them for files in memory, but
+//! window by window.
 //!
 //! [`Coverage::of`]: crate::Coverage::of
 
 use super::LargeFillError;
-use super::filling::Filling;
+use super::filling::WindowedFilling;
 use super::side::{Ring, Side, is_valid};
 use super::window::Part;
 use crate::fill::{ArchiveCoverage, Coverage};
 use crate::header::Archive;
 use crate::image::Image;
 
-/// One that counts nothing yet.
+/// A coverage that has counted nothing yet.
 pub(super) fn coverage_of(source: &Side<'_>, destination: &Side<'_>) -> Coverage {
     let of = |archive: &Archive| ArchiveCoverage {
         seconds_per_point: archive.seconds_per_point,
@@ -20,9 +21,10 @@ pub(super) fn coverage_of(source: &Side<'_>, destination: &Side<'_>) -> Coverage
     Coverage { archives: source.header.archives.iter().map(of).collect() }
 }
 
-impl Filling<'_> {
-    /// Counts which points of `sources` the destination holds, of which `parts` and `image`, at its own time, are this window;
-    /// none where it does not reach back to it.
+impl WindowedFilling<'_> {
+    /// Counts which points of `sources` the destination holds. `parts` and `image`, with its own time, are
+    /// the destination's part of this window; `image` is `None` if the destination does not reach back to the
+    /// window.
     pub(super) fn count(
         &mut self,
         sources: &[Part],
@@ -50,7 +52,7 @@ impl Filling<'_> {
                     let under = coarser.clone().find(covers).copied();
                     self.note(part.step, |archive| without_place(archive, t, under));
                 } else if same.is_some_and(|ring| t < ring.oldest(latest)) {
-                    // At the edge: looked at by itself.
+                    // At the edge of the window: counted separately.
                 } else if stored(part.step, t).is_some() {
                     self.note(part.step, |archive| archive.held += 1);
                 } else {
@@ -70,7 +72,7 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Counts a point that has no place by the layout, and looks at the coarser ones in the file itself.
+    /// Counts a point for which the layout has no place, and looks up the coarser points in the file itself.
     pub(super) fn note_without_place(&mut self, step: i64, t: i64) -> Result<(), LargeFillError> {
         let mut under = None;
         for ring in self.destination.rings.iter().filter(|ring| ring.step() > step) {
@@ -92,7 +94,7 @@ impl Filling<'_> {
     }
 }
 
-/// Counts a point at `t` that has no place, and lies under a point of the archive `under`.
+/// Counts a point at `t` that has no place. `under` is the coarser archive that has a point over it, if any.
 fn without_place(archive: &mut ArchiveCoverage, t: i64, under: Option<Ring>) {
     archive.without_place += 1;
     let t = u32::try_from(t).unwrap_or(u32::MAX);

@@ -4,41 +4,42 @@ use std::fs::File;
 use std::io;
 
 use super::side::{Ring, SLOT_BYTES, Side, Slot, is_valid, timestamp};
-use super::window::{Part, header_bytes, image_of, parts, settle_newer};
+use super::window::{Part, exclude_newer, header_bytes, image_of, parts};
 use super::{CLOCKS_APART_MOST, LargeFill, LargeFillError, UnfitError, WINDOW_SLOTS_MOST};
 use crate::fill::{Clocks, FillOptions, FillPlan, fill};
 use crate::image::{Image, Point};
 
-/// What is done to the destination.
+/// What to do with the destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum FillMode {
     Fill,
-    /// It is looked at as a fill would make it.
+    /// Count what it would hold after a fill.
     Preview,
-    /// It is looked at as it is.
-    Look,
+    /// Count what it holds now.
+    Count,
 }
 
-/// Both files while the one is filled from the other.
-pub(super) struct Filling<'f> {
+/// Both files while the destination is filled from the source.
+pub(super) struct WindowedFilling<'f> {
     pub(super) source: Side<'f>,
     pub(super) destination: Side<'f>,
-    /// The destination's.
+    /// The destination's file.
     pub(super) file: &'f File,
-    pub(super) act: Act,
+    pub(super) mode: FillMode,
     pub(super) options: FillOptions,
     pub(super) done: LargeFill,
     /// Whether the source has points in the future.
-    pub(super) has_ahead: bool,
+    pub(super) has_future_points: bool,
 }
 
-/// How many seconds a window has: whole slots of the coarsest archive, and about as many slots in all as are wanted.
+/// How many seconds a window has: whole slots of the coarsest archive, with about `window_slots` slots in all
+/// archives.
 pub(super) fn window_seconds(
     rings: &[&Ring],
     coarsest: i64,
     window_slots: u32,
 ) -> Result<i64, UnfitError> {
-    // As many slots of the finest archive as a window has in all, were it of that alone.
+    // As many slots of the finest archive as if the window had slots of that archive alone.
     let finest = rings.iter().map(|ring| ring.step()).min().unwrap_or(1);
     let slots_each = i64::from(window_slots) / i64::try_from(rings.len()).unwrap_or(1).max(1);
     let seconds = (finest * slots_each / coarsest).max(2) * coarsest;
@@ -50,12 +51,12 @@ pub(super) fn window_seconds(
     Ok(seconds)
 }
 
-impl Filling<'_> {
+impl WindowedFilling<'_> {
     pub(super) fn now(&self) -> u32 {
         self.options.clocks.latest
     }
 
-    /// The earlier clock, as far back as points are looked for.
+    /// The earlier clock, limited to how far back points are searched.
     fn earliest(&self) -> u32 {
         let Clocks { earliest, latest } = self.options.clocks;
         earliest.max(latest.saturating_sub(CLOCKS_APART_MOST))
@@ -71,7 +72,8 @@ impl Filling<'_> {
         let end = (i64::from(now) / coarsest + 1) * coarsest;
         let mut from = oldest.div_euclid(coarsest) * coarsest;
         while from < end {
-            // The slot of the coarsest archive that is under way is rolled up, too, if the finer ones have enough before it.
+            // The unfinished slot of the coarsest archive is rolled up too, if enough of its finer slots are
+            // known.
             let is_last = from + seconds + 2 * coarsest > end;
             let until = if is_last { end } else { from + seconds };
             self.fill_window(from, until)?;
@@ -80,11 +82,11 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Fills the slots from `from` on, before `until`.
+    /// Fills the slots from `from` on that begin before `until`.
     fn fill_window(&mut self, from: i64, until: i64) -> Result<(), LargeFillError> {
         let last = (until - 1).min(i64::from(self.now()));
         let mut sources = parts(&self.source, from, last, self.now())?;
-        self.has_ahead |= self.reach_ahead(&sources);
+        self.has_future_points |= self.reach_ahead(&sources);
         sources.iter_mut().for_each(Part::keep_valid);
         if sources.iter().all(|part| part.slots.iter().all(|slot| timestamp(slot) == 0)) {
             return Ok(());
@@ -93,12 +95,12 @@ impl Filling<'_> {
         for part in &mut destinations {
             let same = sources.iter_mut().find(|source| source.step == part.step);
             let step = part.step;
-            for t in settle_newer(part, same) {
+            for t in exclude_newer(part, same) {
                 self.note_displaced(step, t)?;
             }
         }
         if destinations.is_empty() {
-            // It does not reach back to here.
+            // The destination does not reach back to this window.
             return self.count(&sources, &destinations, None);
         }
         let now = u32::try_from(last).unwrap_or(u32::MAX);
@@ -110,7 +112,7 @@ impl Filling<'_> {
             }
         }
         let mut image = image_of(&self.destination.header, &destinations);
-        if self.act != Act::Look {
+        if self.mode != FillMode::Count {
             let options = FillOptions { clocks: Clocks::at(now), ..self.options };
             let source = image_of(&self.source.header, &sources);
             let plan = fill(&parse(&source)?, &parse(&image)?, options);
@@ -133,7 +135,7 @@ impl Filling<'_> {
     fn write_plan(&mut self, plan: &FillPlan, parts: &[Part]) -> Result<(), LargeFillError> {
         self.done.points_filled += plan.points_filled();
         self.done.points_rolled_up += plan.points_rolled_up();
-        if self.act != Act::Fill {
+        if self.mode != FillMode::Fill {
             return Ok(());
         }
         let header_bytes = header_bytes(parts.len());
@@ -145,7 +147,7 @@ impl Filling<'_> {
             });
             let Some(part) = part else { continue };
             let (slots, _) = run.bytes.as_chunks::<{ Point::SIZE_BYTES }>();
-            // The image's ring may begin anew in the middle of a run; times do not go back in the file's.
+            // The image's ring may wrap in the middle of a run; in the file's ring, times must not go back.
             let follows = |one: &Slot, next: &Slot| timestamp(next) == timestamp(one) + part.step;
             let free = slots.split(|slot| part.is_taken(timestamp(slot)));
             for slots in free.flat_map(|slots| slots.chunk_by(follows)) {
@@ -157,11 +159,11 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// The slots that have expired in one of the two files by the later clock, and by the earlier one in neither. Nothing is
-    /// rolled up from them.
+    /// Fills the slots that have expired in one of the two files by the later clock, and in neither by the
+    /// earlier one. They are not rolled up.
     pub(super) fn fill_edges(&mut self) -> Result<(), LargeFillError> {
         let (latest, earliest) = (self.now(), self.earliest());
-        // The coarsest first: its points may be what the finer ones are told to lie under.
+        // The coarsest first: its points may lie over finer points without a place.
         for ring in self.source.rings.clone().into_iter().rev() {
             let here = ring.oldest(latest);
             self.fill_edge(&ring, ring.oldest(earliest), here - 1)?;
@@ -185,14 +187,15 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// The points in the future, by a clock that was ahead. None takes the place of a point that counts.
-    pub(super) fn fill_ahead(&mut self, window_slots: u32) -> Result<(), LargeFillError> {
-        if !self.has_ahead {
+    /// Fills the points in the future, which a clock that was ahead has written. None of them displaces a
+    /// valid point.
+    pub(super) fn fill_future(&mut self, window_slots: u32) -> Result<(), LargeFillError> {
+        if !self.has_future_points {
             return Ok(());
         }
         for ring in self.source.rings.clone() {
             for piece in ring.pieces(window_slots) {
-                for (t, slot) in self.source.points_ahead(&ring, piece, self.now())? {
+                for (t, slot) in self.source.future_points(&ring, piece, self.now())? {
                     self.fill_one(ring.step(), t, &slot)?;
                 }
             }
@@ -217,10 +220,10 @@ impl Filling<'_> {
             self.note(step, |archive| archive.displaced += 1);
             return Ok(());
         }
-        match self.act {
-            Act::Fill => self.destination.write(self.file, number, t, &[*slot])?,
-            Act::Preview => {}
-            Act::Look => {
+        match self.mode {
+            FillMode::Fill => self.destination.write(self.file, number, t, &[*slot])?,
+            FillMode::Preview => {}
+            FillMode::Count => {
                 self.note(step, |archive| archive.missing += 1);
                 return Ok(());
             }

@@ -1,7 +1,8 @@
-//! What came into a long file while another was made of it.
+//! Which points were written to a long file while another file was made from it.
 //!
-//! Nobody can hold the file as it was, so the digests of its blocks are kept. Of a block that has changed, every point is looked
-//! for in the new file: what that lacks, or has with another value, came late.
+//! A copy of the whole file would be too large, so only the digests of its blocks are kept. In a block that
+//! has changed, every point is looked up in the new file. A point that the new file lacks, or has with
+//! another value, came late.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,16 +16,16 @@ use crate::fill::FillOptions;
 use crate::image::Point;
 use crate::late::LatePoint;
 
-/// The least length of a block.
+/// The smallest length of a block.
 const BLOCK_BYTES: u64 = 4096;
-/// The most digests that are kept: the blocks of a longer file are longer.
+/// The most digests that are kept; a longer file gets longer blocks.
 const BLOCKS_MOST: u64 = 512 * 1024;
-/// How much is read at once.
+/// How many bytes are read at once.
 const READ_BYTES: u64 = 256 * 1024;
-/// How often it is tried where somebody else writes the first point of an archive at the same time.
+/// How many times to try again if another process writes the first point of an archive at the same time.
 const TRIES: u32 = 4;
 
-/// How much the digests of a file's blocks take at most.
+/// The most memory that the digests of a file's blocks take.
 pub const BLOCK_DIGESTS_MOST_BYTES: u64 = 2 * (8 * BLOCKS_MOST + READ_BYTES);
 
 /// The digests of a file's blocks.
@@ -35,10 +36,10 @@ pub struct BlockDigests {
 }
 
 impl BlockDigests {
-    /// Those of `file` as it is.
+    /// The digests of `file` as it is now.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// The system's error if the file cannot be read.
     pub fn of(file: &File) -> io::Result<Self> {
         let len_bytes = file.metadata()?.len();
         let block_bytes = len_bytes.div_ceil(BLOCKS_MOST).next_multiple_of(BLOCK_BYTES);
@@ -61,7 +62,7 @@ impl BlockDigests {
         Ok(Self { block_bytes, digests })
     }
 
-    /// The bytes of the blocks that are others in `now`, as ranges: where each begins and ends.
+    /// The byte ranges of the blocks that differ in `now`: where each begins and ends.
     fn changed<'d>(&'d self, now: &'d Self) -> impl Iterator<Item = (u64, u64)> + 'd {
         let is_other = |number: usize| now.digests.get(number) != self.digests.get(number);
         let changed = (0..now.digests.len()).filter(move |number| is_other(*number));
@@ -72,7 +73,7 @@ impl BlockDigests {
     }
 }
 
-/// Reads until `buffer` is full or the file ends; how much that is.
+/// Reads until `buffer` is full or the file ends, and returns the number of bytes.
 fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     struct At<'f>(&'f File, u64);
     impl Read for At<'_> {
@@ -94,34 +95,35 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(done)
 }
 
-/// What was carried over.
+/// The result of carrying points over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
-    /// The bytes of the blocks that had changed, as ranges.
+    /// The byte ranges of the blocks that had changed.
     changed: Vec<(u64, u64)>,
-    /// How many points of them the new file does not hold all the same: newer timestamps stand in their slots, or it has no
-    /// archive of their resolution that reaches back to them.
+    /// How many of their points the new file still lacks: their slots hold newer timestamps, or the new file
+    /// has no archive of their resolution that reaches back to them.
     pub lost: u64,
 }
 
 impl Carried {
-    /// Whether nothing had come.
+    /// Whether no block had changed.
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty()
     }
 
-    /// Whether a block has changed in which a byte of this range lies.
+    /// Whether a changed block contains a byte of this range.
     pub(super) fn has_changed(&self, (begin, end): (u64, u64)) -> bool {
         let next = self.changed.partition_point(|(_, changed)| *changed <= begin);
         self.changed.get(next).is_some_and(|(changed, _)| *changed < end)
     }
 }
 
-/// Writes into `new`, which is locked and lies at `path`, the points that came into `old` since `before`, which become the
-/// digests of what it is now.
+/// Writes into `new`, which is locked and stored at `path`, the points that were written to `old` since
+/// `before`. Updates `before` to the digests of `old` as it is now.
 ///
-/// A point that is inside the retention of a finer archive of `old` counts in that alone: there it was written, and what is
-/// coarser follows, or is taken as it is where it does not. An old file that somebody has emptied has nothing that `new` lacks.
+/// If a point lies inside the retention of a finer archive of `old`, only that archive counts: the point was
+/// written there, and the coarser archives follow it. A coarser value that does not follow is copied as it
+/// is. An old file that was truncated has no point that `new` lacks.
 ///
 /// # Errors
 /// [`LargeFillError`].
@@ -147,7 +149,7 @@ pub fn carry_late(
     Ok(Carried { changed, lost })
 }
 
-/// How many points are not in `new` all the same.
+/// Returns how many points `new` still lacks.
 fn carry(
     changed: &[(u64, u64)],
     (old, new): (&File, &File),
@@ -196,7 +198,7 @@ fn carry(
 struct Late {
     step: i64,
     slot: Slot,
-    /// Whether it is no roll-up of a finer one.
+    /// Whether it was written itself, and is not a roll-up of a finer point.
     is_own: bool,
 }
 
@@ -207,8 +209,8 @@ impl Late {
     }
 }
 
-/// The points in this range of bytes of `old` that `new` lacks or has with another value; of those inside the retention of a
-/// finer archive only what it lacks.
+/// The points in this byte range of `old` that `new` lacks or has with another value. For a point inside the
+/// retention of a finer archive, only a missing point counts.
 fn late_points(
     old: &Side<'_>,
     new: &Side<'_>,
@@ -218,11 +220,12 @@ fn late_points(
     let (mut late, mut covered) = (Vec::new(), 0);
     for ring in &old.rings {
         let step = ring.step();
-        if let Some((position, slots)) = places(ring, begin, end) {
+        if let Some((position, slots)) = slots_in_bytes(ring, begin, end) {
             let stored = old.stored_at(ring, position, slots)?;
             for (position, slot) in (position..).zip(stored) {
                 let t = timestamp(&slot);
-                if t < ring.oldest(now) || !is_valid(&slot, t) || !ring.is_place_of(position, t) {
+                if t < ring.oldest(now) || !is_valid(&slot, t) || !ring.is_position_of(position, t)
+                {
                     continue;
                 }
                 let is_own = covered == 0 || i64::from(now) - t > covered;
@@ -240,8 +243,8 @@ fn late_points(
     Ok(late)
 }
 
-/// The slots of `ring` of which a byte lies in this range: where they begin, and how many.
-fn places(ring: &Ring, begin: u64, end: u64) -> Option<(u32, usize)> {
+/// The slots of `ring` that have a byte in this range: the position of the first, and how many.
+fn slots_in_bytes(ring: &Ring, begin: u64, end: u64) -> Option<(u32, usize)> {
     let offset = u64::from(ring.archive.offset);
     let first = begin.saturating_sub(offset) / SLOT_BYTES;
     let last = end.saturating_sub(offset).div_ceil(SLOT_BYTES).min(ring.archive.points.into());

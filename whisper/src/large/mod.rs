@@ -1,12 +1,13 @@
-//! Filling a file that is too large for memory from another that is.
+//! Fills a file that is too large for memory from another one.
 //!
-//! The rules are those of [`crate::fill()`], and it is what applies them: both files are cut into windows of time, each archive's
-//! part of a window becomes an archive of a small image, and the images are filled. Windows begin and end where a slot of the
-//! destination's coarsest archive does, so that no span of a roll-up lies in two of them. Memory is bounded by the window,
-//! not by the file, and nothing is mapped: a file that a writer truncates meanwhile is an error, not a signal.
+//! The rules are those of [`crate::fill()`], which also applies them: both files are cut into windows of
+//! time, each archive's part of a window becomes an archive of a small image, and the images are filled.
+//! Windows begin and end at the borders of slots of the destination's coarsest archive, so that no span of a
+//! roll-up is cut. Memory is bounded by the window, not by the file, and nothing is mapped: if a writer
+//! truncates a file, that is an error, not a signal.
 //!
-//! Only files with archives as whisper.py creates them are filled so: the coarser archives reach farther back, and each step
-//! divides the next.
+//! Only files with archives as whisper.py creates them are accepted: coarser archives reach farther back, and
+//! each step divides the next one.
 
 mod count;
 mod filling;
@@ -19,7 +20,7 @@ use std::fs::File;
 use std::io;
 
 use self::count::coverage_of;
-use self::filling::{Act, Filling};
+use self::filling::{FillMode, WindowedFilling};
 pub use self::late::{BLOCK_DIGESTS_MOST_BYTES, BlockDigests, Carried, carry_late};
 pub use self::reshape::{LostPoints, large_header, lost_by_reshape, reshape_large};
 pub use self::side::LargeBytes;
@@ -27,23 +28,26 @@ use self::side::{SLOT_BYTES, Side};
 use crate::fill::{Coverage, FillOptions};
 use crate::header::{Header, HeaderError};
 
-/// How many slots of both files are held at once, about; more only where a slot of the coarsest archive spans more.
+/// About how many slots of both files are held at once. It is more only if one slot of the coarsest archive
+/// spans more.
 const WINDOW_SLOTS: u32 = 256 * 1024;
-/// The most slots of both files that are held at once; a header that would need more is not one of a file that is in use.
+/// The most slots of both files that are held at once. A header that needs more does not belong to a file in
+/// use.
 const WINDOW_SLOTS_MOST: i64 = 4 * WINDOW_SLOTS as i64;
-/// How many seconds before the later clock's window are looked at for points that still count by the earlier.
+/// How many seconds before the later clock's window points are searched that are still valid by the earlier
+/// clock.
 const CLOCKS_APART_MOST: u32 = 24 * 3600;
 
-/// How many bytes a [`fill_large`] takes at most: the slots of both files, as they are stored and as images, the plan, and
-/// its marks.
+/// The most bytes that a [`fill_large`] takes: the slots of both files, as stored and as images, the plan,
+/// and its marks.
 pub const LARGE_FILL_BYTES: u64 = 4 * WINDOW_SLOTS_MOST.unsigned_abs() * SLOT_BYTES;
 
-/// What such a fill did.
+/// The result of filling a large file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LargeFill {
-    /// Slots that were not valid and got the source's value (R2).
+    /// The number of slots that were not valid and got the source's value (R2).
     pub points_filled: u64,
-    /// Slots that were rolled up anew (R3), to a value that they did not have.
+    /// The number of slots that a new roll-up (R3) changed.
     pub points_rolled_up: u64,
     /// Which points of the source the destination holds now, as [`Coverage::of`] counts them.
     pub coverage: Coverage,
@@ -58,16 +62,16 @@ impl LargeFill {
     }
 }
 
-/// Why a large file was not filled, or only in part: filling it again does no harm.
+/// Why a large file was not filled, or only in part. It is safe to fill it again.
 #[derive(Debug, thiserror::Error)]
 pub enum LargeFillError {
-    /// The source is no file that can be filled from so.
+    /// The source cannot be used for a fill of this kind.
     #[error("cannot fill from the source")]
     Source(#[source] UnfitError),
-    /// The destination is no file that can be filled so.
+    /// The destination cannot be filled in this way.
     #[error("cannot fill the destination")]
     Destination(#[source] UnfitError),
-    /// Somebody else wrote the first point of an archive at the same time.
+    /// Another process wrote the first point of an archive at the same time.
     #[error("another process wrote the first point of an archive at the same time; fill it again")]
     Disturbed,
     /// One of the files cannot be read or written.
@@ -75,23 +79,25 @@ pub enum LargeFillError {
     Io(#[from] io::Error),
 }
 
-/// Why a file does not lend itself to it.
+/// Why a file cannot be filled window by window.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum UnfitError {
     /// It is in go-carbon's compressed format.
     #[error("it is in go-carbon's compressed format, whose points cannot be read")]
     Compressed,
-    /// Its header is damaged, or it is another kind of file.
+    /// Its header is damaged, or it is not a Whisper file.
     #[error("not a valid Whisper file")]
     Header(#[source] HeaderError),
-    /// Its archives are not as whisper.py creates them, or so far apart that a window does not fit into memory.
+    /// Its archives are not as whisper.py creates them, or so far apart that a window does not fit into
+    /// memory.
     #[error(
         "it is too large to be filled in memory, and its archives are not laid out as whisper.py does it"
     )]
     Layout,
 }
 
-/// Fills `destination` from `source`, both of any size, in bounded memory. The caller holds their locks, and syncs.
+/// Fills `destination` from `source`, both of any size, in bounded memory. The caller holds their locks and
+/// syncs.
 ///
 /// # Errors
 /// [`LargeFillError`].
@@ -100,11 +106,12 @@ pub fn fill_large(
     destination: &File,
     options: FillOptions,
 ) -> Result<LargeFill, LargeFillError> {
-    fill_by((LargeBytes::File(source), destination), options, WINDOW_SLOTS, Act::Fill)
+    fill_by((LargeBytes::File(source), destination), options, WINDOW_SLOTS, FillMode::Fill)
 }
 
-/// What a [`fill_large`] from `source` would come to. Nothing is written. Points that only the
-/// earlier clock counts, and those in the future, are taken for filled although others may have their slots by then.
+/// What a [`fill_large`] from `source` would do. Nothing is written. Points that are valid only by the
+/// earlier clock, and points in the future, are counted as filled, although another point may take their slot
+/// during the fill.
 ///
 /// # Errors
 /// [`LargeFillError`].
@@ -113,10 +120,10 @@ pub fn preview_large(
     destination: &File,
     options: FillOptions,
 ) -> Result<LargeFill, LargeFillError> {
-    fill_by((source, destination), options, WINDOW_SLOTS, Act::Preview)
+    fill_by((source, destination), options, WINDOW_SLOTS, FillMode::Preview)
 }
 
-/// Which points of `source` the file `destination` holds as it is.
+/// Which points of `source` the file `destination` holds now.
 ///
 /// # Errors
 /// [`LargeFillError`].
@@ -125,7 +132,8 @@ pub fn coverage_large(
     destination: &File,
     options: FillOptions,
 ) -> Result<Coverage, LargeFillError> {
-    let done = fill_by((LargeBytes::File(source), destination), options, WINDOW_SLOTS, Act::Look)?;
+    let done =
+        fill_by((LargeBytes::File(source), destination), options, WINDOW_SLOTS, FillMode::Count)?;
     Ok(done.coverage)
 }
 
@@ -133,23 +141,32 @@ fn fill_by(
     (bytes, file): (LargeBytes<'_>, &File),
     options: FillOptions,
     window_slots: u32,
-    act: Act,
+    mode: FillMode,
 ) -> Result<LargeFill, LargeFillError> {
     let source = Side::of(bytes)?.map_err(LargeFillError::Source)?;
     let destination = Side::of(LargeBytes::File(file))?.map_err(LargeFillError::Destination)?;
     let coverage = coverage_of(&source, &destination);
     let headers = Some((source.header.clone(), destination.header.clone()));
     let done = LargeFill { coverage, headers, ..LargeFill::default() };
-    let mut filling = Filling { source, destination, file, act, options, done, has_ahead: false };
+    let mut filling = WindowedFilling {
+        source,
+        destination,
+        file,
+        mode,
+        options,
+        done,
+        has_future_points: false,
+    };
     filling.fill_windows(window_slots)?;
     let in_windows = filling.done.points_filled;
     filling.fill_edges()?;
-    filling.fill_ahead(window_slots)?;
+    filling.fill_future(window_slots)?;
     filling.destination.check_bases()?;
     let mut done = filling.done;
-    if act == Act::Fill && done.points_filled > in_windows {
-        // What came last may be what points without place lie under, or stand where a point counted as held.
-        done.coverage = fill_by((bytes, file), options, window_slots, Act::Look)?.coverage;
+    if mode == FillMode::Fill && done.points_filled > in_windows {
+        // The slots that were filled last may lie over points without a place, or may have displaced a held
+        // point.
+        done.coverage = fill_by((bytes, file), options, window_slots, FillMode::Count)?.coverage;
     }
     Ok(done)
 }

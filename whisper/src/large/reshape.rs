@@ -1,12 +1,12 @@
-//! A long file with the archives of two: what [`crate::reshape()`] makes in memory, made in a file, window by window.
+//! Gives a long file the archives of two files: [`crate::reshape()`] for files on disk, window by window.
 //!
-//! The owner's file may be written to meanwhile: what came to it late is carried over by [`super::carry_late`], and
-//! [`lost_by_reshape`] is what has the last word.
+//! The owner's file may be written to during this. [`super::carry_late`] carries over its late points, and
+//! [`lost_by_reshape`] decides whether a point is lost.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::filling::{Act, window_seconds};
+use super::filling::{FillMode, window_seconds};
 use super::late::Carried;
 use super::side::{LargeBytes, Ring, SLOT_BYTES, Side, Slot, is_valid, timestamp};
 use super::{LargeFillError, UnfitError, WINDOW_SLOTS};
@@ -15,21 +15,23 @@ use crate::header::Header;
 use crate::image::Point;
 use crate::reshape::Layout;
 
-/// So many slots that stay as they are end a write: holes stay holes.
+/// A write ends at this many unchanged slots, so that holes stay holes.
 const GAP_SLOTS: usize = 1024;
-/// Of so many points that are lost it is noted where they lie. While a file is re-made, writers bring fewer.
+/// The position is recorded for this many lost points. Writers add fewer points while a file is rebuilt.
 const LOST_NOTED: usize = 64 * 1024;
 
-/// The header of a file that lends itself to a [`super::fill_large`] or [`reshape_large`]; else why it does not.
+/// The header of a file that [`super::fill_large`] or [`reshape_large`] accepts, or the reason why they do
+/// not.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// The system's error if the file cannot be read.
 pub fn large_header(file: &File) -> std::io::Result<Result<Header, UnfitError>> {
     Ok(Side::of(LargeBytes::File(file))?.map(|side| side.header))
 }
 
-/// Makes of `new`, which is as long as the header of `layout` says and holds nothing but zeros, the file that holds what `owner`
-/// and `source` hold; `owner`'s value stands where both have one. Which points of `source` it holds then.
+/// Writes into `new` the points that `owner` and `source` hold; if both have a value, that of `owner` is
+/// kept. `new` must have the length that the header of `layout` states, and contain only zeros. Returns which
+/// points of `source` the new file holds.
 ///
 /// # Errors
 /// [`LargeFillError`].
@@ -51,26 +53,28 @@ pub(super) fn reshape_by(
 ) -> Result<Coverage, LargeFillError> {
     new.write_all_at(&layout.header().encode(), 0)?;
     place_by(owner, new, options, window_slots)?;
-    let act_on =
-        |source, act| super::fill_by((LargeBytes::File(source), new), options, window_slots, act);
-    act_on(owner, Act::Fill)?;
-    act_on(source, Act::Fill)?;
-    // A new archive in between may have had coarser points rolled up anew: what the owner knew stands.
+    let run =
+        |source, mode| super::fill_by((LargeBytes::File(source), new), options, window_slots, mode);
+    run(owner, FillMode::Fill)?;
+    run(source, FillMode::Fill)?;
+    // A new archive in between may have changed roll-ups of coarser points. Restore the values that the owner
+    // knew.
     place_by(owner, new, options, window_slots)?;
-    Ok(act_on(source, Act::Look)?.coverage)
+    Ok(run(source, FillMode::Count)?.coverage)
 }
 
-/// Puts every valid point of `owner` into the archive of the same resolution of `new`, a file that nobody else writes to.
+/// Copies every valid point of `owner` into the archive of the same resolution of `new`. No other process may
+/// write to `new`.
 fn place_by(
     owner: &File,
     new: &File,
     options: FillOptions,
     window_slots: u32,
 ) -> Result<(), LargeFillError> {
-    let mut placing = Pair::of(owner, new)?;
-    for ring in placing.owner.rings.clone() {
-        let Some(into) = placing.new.ring_of(ring.step()) else { continue };
-        placing.each_window(&ring, options, window_slots, |pair, first, points| {
+    let mut pair = Pair::of(owner, new)?;
+    for ring in pair.owner.rings.clone() {
+        let Some(into) = pair.new.ring_of(ring.step()) else { continue };
+        pair.each_window(&ring, options, window_slots, |pair, first, points| {
             let Some(same) = pair.new.rings.get(into).copied() else { return Ok(()) };
             let there = pair.new.stored(&same, first, points.len())?;
             let changed = changed_runs(first, ring.step(), points, &there);
@@ -80,28 +84,28 @@ fn place_by(
             Ok(())
         })?;
     }
-    placing.new.check_bases()
+    pair.new.check_bases()
 }
 
-/// The points of an owner's file that the new one does not hold.
+/// The points of an owner's file that the new file does not hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LostPoints {
-    /// How many.
+    /// The number of points.
     pub count: u64,
-    /// Where the first of them lie in the owner's file.
+    /// The offsets of the first ones in the owner's file.
     at: Vec<u64>,
 }
 
 impl LostPoints {
-    /// How many of them are none that a writer has put there since: that lie in no block that had changed.
+    /// How many of them were not written since the reshape began: those that lie in no changed block.
     pub fn not_late(&self, carried: &Carried) -> u64 {
         let is_late = |at: &&u64| carried.has_changed((**at, **at + SLOT_BYTES));
         self.count - self.at.iter().filter(is_late).count() as u64
     }
 }
 
-/// Which valid points of `owner` `new` does not hold, or with another value. What a newer turn of the ring has taken is none of
-/// them.
+/// The valid points of `owner` that `new` lacks or has with another value. A point whose slot a newer turn of
+/// the ring has taken is not one of them.
 ///
 /// # Errors
 /// [`LargeFillError`].
@@ -158,8 +162,9 @@ impl<'f> Pair<'f> {
         Ok(Self { owner, new })
     }
 
-    /// Hands over the owner's slots of `ring`, a window at a time, the oldest first: the time of the first slot, and all of them,
-    /// those that hold no point as zeros. Points in the future come last, one by one.
+    /// Passes the owner's slots of `ring` to `each`, one window at a time, the oldest first: the time of the
+    /// first slot, and all slots, with zeros for those that hold no point. Points in the future come last,
+    /// one by one.
     fn each_window(
         &mut self,
         ring: &Ring,
@@ -169,18 +174,18 @@ impl<'f> Pair<'f> {
     ) -> Result<(), LargeFillError> {
         let (earliest, latest) = (options.clocks.earliest, options.clocks.latest);
         let seconds = window_seconds(&[ring], ring.step(), window_slots);
-        // No longer than the ring, so that no two slots of a window share a place.
+        // Not longer than the ring, so that no two slots of a window share a position.
         let turn = ring.step() * i64::from(ring.archive.points);
         let seconds = seconds.map_err(LargeFillError::Source)?.min(turn);
         let mut from = ring.oldest(earliest);
-        let mut has_ahead = false;
+        let mut has_future_points = false;
         while let Some((first, slots)) =
             ring.span(from, (from + seconds - 1).min(latest.into()), earliest)
         {
             let mut stored = self.owner.stored(ring, first, slots)?;
             let times = (0..).map(|number: i64| first + number * ring.step());
             for (t, slot) in times.zip(&mut stored) {
-                has_ahead |= timestamp(slot) > i64::from(latest);
+                has_future_points |= timestamp(slot) > i64::from(latest);
                 if !is_valid(slot, t) {
                     *slot = [0; Point::SIZE_BYTES];
                 }
@@ -188,11 +193,11 @@ impl<'f> Pair<'f> {
             each(self, first, &stored)?;
             from = first + seconds;
         }
-        if !has_ahead {
+        if !has_future_points {
             return Ok(());
         }
         for piece in ring.pieces(window_slots) {
-            for (t, slot) in self.owner.points_ahead(ring, piece, latest)? {
+            for (t, slot) in self.owner.future_points(ring, piece, latest)? {
                 each(self, t, &[slot])?;
             }
         }
@@ -200,8 +205,8 @@ impl<'f> Pair<'f> {
     }
 }
 
-/// What is to be written where `there` is stored so that it holds `points`, which are slots from `first` on; nothing takes the
-/// place of a newer timestamp.
+/// The runs to write over the slots `there` so that they hold `points`, which are slots from `first` on. No
+/// newer timestamp is overwritten.
 fn changed_runs(first: i64, step: i64, points: &[Slot], there: &[Slot]) -> Vec<(i64, Vec<Slot>)> {
     let mut runs: Vec<(i64, Vec<Slot>)> = Vec::new();
     let mut unchanged = GAP_SLOTS;

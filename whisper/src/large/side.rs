@@ -11,14 +11,14 @@ use crate::retention::{Retention, validate_retentions};
 
 pub(super) const SLOT_BYTES: u64 = Point::SIZE_BYTES as u64;
 
-pub(super) type Slot = [u8; Point::SIZE_BYTES];
+pub(super) use crate::image::Slot;
 
-/// Where the bytes of a file are.
+/// Where the bytes of a file are stored.
 #[derive(Clone, Copy, Debug)]
 pub enum LargeBytes<'f> {
     /// In the file.
     File(&'f File),
-    /// In memory, as those of a short source.
+    /// In memory, for a short source.
     Memory(&'f [u8]),
 }
 
@@ -43,17 +43,17 @@ impl LargeBytes<'_> {
     }
 }
 
-/// One of the two files.
+/// One of the two files: source or destination.
 pub(super) struct Side<'f> {
     bytes: LargeBytes<'f>,
     pub(super) header: Header,
-    /// The finest first.
+    /// The archives, the finest first.
     pub(super) rings: Vec<Ring>,
-    /// What was written last to the first slots of archives that were empty: where, and the times.
+    /// The archives that were empty, with the timestamp that was last written to their first slots.
     begun: Vec<(Archive, u32)>,
 }
 
-/// An archive, and what positions in it count from; 0 if it is empty.
+/// An archive, and the timestamp that its positions count from; 0 if it is empty.
 #[derive(Clone, Copy)]
 pub(super) struct Ring {
     pub(super) archive: Archive,
@@ -71,13 +71,14 @@ impl Ring {
         (outside.div_euclid(self.step()) + 1).max(1) * self.step()
     }
 
-    /// All its slots in pieces of `most`: where each begins, and how many it has.
+    /// All its slots in pieces of at most `most`: the position of each piece, and how many slots it has.
     pub(super) fn pieces(&self, most: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
         let (points, most) = (self.archive.points, most.max(1));
         (0..points).step_by(most as usize).map(move |first| (first, most.min(points - first)))
     }
 
-    /// The slots from `from` on that lie before or at `until`, inside the window at `now`: the first, and how many.
+    /// The slots from `from` up to `until` that lie inside the window at `now`: the time of the first, and
+    /// how many.
     pub(super) fn span(&self, from: i64, until: i64, now: u32) -> Option<(i64, usize)> {
         let step = self.step();
         let first = (from.div_euclid(step) + i64::from(from.rem_euclid(step) != 0)) * step;
@@ -90,19 +91,21 @@ impl Ring {
         position_of(&self.archive, self.base, u32::try_from(t).ok()?)
     }
 
-    /// Whether slot `t` is stored at `position`, if it is one of this archive's.
-    pub(super) fn is_place_of(&self, position: u32, t: i64) -> bool {
+    /// Whether slot `t` belongs to this archive and its position is `position`.
+    pub(super) fn is_position_of(&self, position: u32, t: i64) -> bool {
         t != 0 && t % self.step() == 0 && self.position(t) == Some(position)
     }
 
-    /// Whether `slot`, stored where slot `t` belongs, is of a turn of the ring after that, and not in the future of `now`.
+    /// Whether `slot`, stored at the position of slot `t`, belongs to a later turn of the ring and is not
+    /// later than `now`.
     pub(super) fn is_newer_turn(&self, slot: &Slot, t: i64, now: u32) -> bool {
         let stored = timestamp(slot);
         let turn = self.step() * i64::from(self.archive.points);
         stored > t && stored <= i64::from(now) && (stored - t) % turn == 0
     }
 
-    /// The time of the point that `slot`, stored where slot `t` belongs, holds in its place: another turn's.
+    /// The time of the point that `slot`, stored at the position of slot `t`, holds if it belongs to another
+    /// turn.
     pub(super) fn other_turn(&self, slot: &Slot, t: i64) -> Option<i64> {
         let stored = timestamp(slot);
         let is_one = stored != t
@@ -150,7 +153,7 @@ impl<'f> Side<'f> {
         self.ring_of(step).and_then(|ring| self.rings.get(ring)).copied()
     }
 
-    /// What is stored where the `slots` slots from `first` on belong: zeros in an empty archive.
+    /// What is stored at the positions of the `slots` slots from `first` on; zeros in an empty archive.
     pub(super) fn stored(&self, ring: &Ring, first: i64, slots: usize) -> io::Result<Vec<Slot>> {
         let Some(position) = ring.position(first) else {
             return Ok(vec![[0; Point::SIZE_BYTES]; slots]);
@@ -167,7 +170,7 @@ impl<'f> Side<'f> {
     ) -> io::Result<Vec<Slot>> {
         let mut stored = vec![[0; Point::SIZE_BYTES]; slots];
         let (mut left, mut position) = (stored.as_mut_slice(), position);
-        // More than once round where clocks are farther apart than a short archive reaches.
+        // It wraps more than once if the clocks differ by more than the retention of a short archive.
         while !left.is_empty() {
             let before_end = (ring.archive.points - position) as usize;
             let (piece, rest) = left.split_at_mut(before_end.min(left.len()));
@@ -178,13 +181,13 @@ impl<'f> Side<'f> {
         Ok(stored)
     }
 
-    /// What is stored where slot `t` belongs; zeros in an empty archive.
+    /// What is stored at the position of slot `t`; zeros in an empty archive.
     pub(super) fn slot(&self, ring: &Ring, t: i64) -> io::Result<Slot> {
         Ok(self.stored(ring, t, 1)?.first().copied().unwrap_or_default())
     }
 
-    /// The points after `now` among the `slots` slots from `position` on, and their times.
-    pub(super) fn points_ahead(
+    /// The points after `now` among the `slots` slots from `position` on, with their times.
+    pub(super) fn future_points(
         &self,
         ring: &Ring,
         (position, slots): (u32, u32),
@@ -193,7 +196,7 @@ impl<'f> Side<'f> {
         let stored = self.stored_at(ring, position, slots as usize)?;
         let is_ahead = |(position, slot): &(u32, Slot)| {
             let t = timestamp(slot);
-            t > i64::from(now) && is_valid(slot, t) && ring.is_place_of(*position, t)
+            t > i64::from(now) && is_valid(slot, t) && ring.is_position_of(*position, t)
         };
         let ahead = (position..).zip(stored).filter(is_ahead);
         Ok(ahead.map(|(_, slot)| (timestamp(&slot), slot)).collect())
@@ -204,7 +207,7 @@ impl<'f> Side<'f> {
         Ok(is_valid(&self.slot(ring, t)?, t))
     }
 
-    /// Writes slots that follow each other, the first of which is slot `first`, to `file`, which this is.
+    /// Writes consecutive slots, the first of which is slot `first`, to `file`, the file of this side.
     pub(super) fn write(
         &mut self,
         file: &File,
@@ -226,8 +229,8 @@ impl<'f> Side<'f> {
         let at = u64::from(found.archive.offset);
         file.write_all_at(up_to_end.as_flattened(), at + u64::from(position) * SLOT_BYTES)?;
         file.write_all_at(from_start.as_flattened(), at)?;
-        let first_place = if position == 0 { up_to_end.first() } else { from_start.first() };
-        if let Some(slot) = first_place {
+        let first_slot = if position == 0 { up_to_end.first() } else { from_start.first() };
+        if let Some(slot) = first_slot {
             let archive = found.archive;
             let begun = self.begun.iter_mut().filter(|(begun, _)| *begun == archive);
             begun.for_each(|(_, base)| *base = Point::decode(slot).timestamp);
@@ -235,7 +238,8 @@ impl<'f> Side<'f> {
         Ok(())
     }
 
-    /// Whether archives that were empty begin with what was written there, and not with what somebody else wrote after it.
+    /// Checks that the archives that were empty begin with what we wrote, not with what another process wrote
+    /// later.
     pub(super) fn check_bases(&self) -> Result<(), LargeFillError> {
         for (archive, base) in &self.begun {
             if read_base(self.bytes, archive)? != *base {

@@ -1,4 +1,4 @@
-//! The part of a file that lies in one window of time, and the small image that is made of it.
+//! The part of a file that lies in one window of time, and the small image that is built from it.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::image::Point;
 
 /// The slots of one archive that lie in a window.
 pub(super) struct Part {
-    /// The archive's place among those of its side.
+    /// The index of the archive among those of its side.
     pub(super) ring: usize,
     pub(super) step: i64,
     pub(super) first: i64,
@@ -27,7 +27,7 @@ impl Part {
         self.slots.get_mut(number)
     }
 
-    /// Leaves only what are points of the window.
+    /// Clears the slots that are not valid points of the window.
     pub(super) fn keep_valid(&mut self) {
         let (step, first) = (self.step, self.first);
         for (number, slot) in (0..).zip(&mut self.slots) {
@@ -37,12 +37,13 @@ impl Part {
         }
     }
 
-    /// Whether a newer timestamp stands where slot `t` belongs.
+    /// Whether a newer timestamp is stored at the position of slot `t`.
     pub(super) fn is_taken(&self, t: i64) -> bool {
         self.taken.binary_search(&t).is_ok()
     }
 
-    /// Says in the first slot where the others lie, if it holds no point: a time without a value.
+    /// Stores the time without a value in the first slot if it holds no point, so that the others have a
+    /// base.
     pub(super) fn anchor(&mut self) {
         let timestamp = u32::try_from(self.first).unwrap_or(0);
         if let Some(slot) = self.slots.first_mut()
@@ -53,7 +54,7 @@ impl Part {
     }
 }
 
-/// The parts of all archives of a side that lie from `from` to `last`, as they are stored.
+/// The parts of all archives of a side that lie between `from` and `last`, as they are stored.
 pub(super) fn parts(side: &Side<'_>, from: i64, last: i64, now: u32) -> io::Result<Vec<Part>> {
     let mut parts = Vec::new();
     for (number, ring) in side.rings.iter().enumerate() {
@@ -66,9 +67,10 @@ pub(super) fn parts(side: &Side<'_>, from: i64, last: i64, now: u32) -> io::Resu
     Ok(parts)
 }
 
-/// Takes out of a window what is not of its time: older turns, which may be written over, and newer ones, which may not;
-/// so what the source has there is taken out of it as well. Those points of the source are displaced; it tells their times.
-pub(super) fn settle_newer(part: &mut Part, mut same: Option<&mut Part>) -> Vec<i64> {
+/// Removes from a window what does not belong to its time. Older turns may be overwritten. Newer turns may
+/// not, so the source's points for those slots are removed too. Returns the times of those points: they are
+/// displaced.
+pub(super) fn exclude_newer(part: &mut Part, mut same: Option<&mut Part>) -> Vec<i64> {
     let mut displaced = Vec::new();
     for (number, slot) in (0..).zip(&mut part.slots) {
         let t = part.first + part.step * number;
@@ -92,7 +94,7 @@ pub(super) fn header_bytes(archives: usize) -> u64 {
     16 + 12 * archives as u64
 }
 
-/// A file of these parts, each an archive.
+/// A file in which each of these parts is an archive.
 pub(super) fn image_of(of: &Header, parts: &[Part]) -> Vec<u8> {
     let mut offset = header_bytes(parts.len());
     let mut archives = Vec::with_capacity(parts.len());

@@ -1,9 +1,10 @@
-//! Another layout or another aggregation method for a file that exists: values in, a whole new file out.
+//! Changes the layout or the aggregation method of an existing file: takes values, returns a whole new file.
 //!
-//! One archive is resized at a time. Its points stay wherever the new archive has a slot for them; the other archives are
-//! taken over as they are. An archive that comes to reach farther back would hide the coarser one, which readers were
-//! given for those times until now; so its older slots take the coarser archive's values, unless they are to stay empty.
-//! That is the one place where a finer slot is made of a coarser point: a fill never does so (R2 of [`crate::fill()`]).
+//! One archive is resized at a time. Its points stay if the new archive has a slot for them; the other
+//! archives are copied unchanged. An archive that now reaches farther back would hide the coarser archive,
+//! which readers got for those times before. So its older slots take the coarser archive's values, unless the
+//! caller wants them to stay empty. This is the only place where a finer slot is made from a coarser point: a
+//! fill never does so (R2 of [`crate::fill()`]).
 
 use std::collections::BTreeMap;
 
@@ -13,57 +14,59 @@ use crate::image::{ArchiveView, Image, Point, position_of};
 use crate::reshape::ReshapeError;
 use crate::retention::{Retention, RetentionError};
 
-/// What is to become of a file.
+/// The changes to make in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modification {
-    /// The aggregation method from now on. Between `average` and `sum` the coarser archives' values are corrected, as far
-    /// as all points that they were made of were known; otherwise what has been rolled up stays as it is.
+    /// The new aggregation method. Between `average` and `sum` the coarser archives' values are corrected;
+    /// the correction is exact if all points that they were made from were known. With other methods the
+    /// roll-ups stay as they are.
     pub aggregation: Option<Aggregation>,
-    /// The archive that gets another size.
+    /// The archive to resize.
     pub resize: Option<Resize>,
 }
 
-/// Another size for one archive.
+/// A new size for one archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resize {
     /// The number of the archive in the file, from 0.
     pub archive: usize,
-    /// What it keeps from now on.
+    /// The retention that it gets.
     pub retention: Retention,
-    /// What becomes of slots that it did not reach back to before.
+    /// What to do with slots that the archive did not reach back to before.
     pub older_slots: OlderSlots,
 }
 
-/// What becomes of the older slots of an archive that has grown.
+/// What to do with the older slots of an archive that has grown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OlderSlots {
-    /// Those before the archive's oldest point take the values of the next coarser archive, a sum in equal parts.
+    /// Slots before the archive's oldest point take the values of the next coarser archive; a sum is split
+    /// evenly.
     #[default]
     BeforeOldestPoint,
-    /// The same for those before the beginning of the archive's old window.
+    /// Slots before the beginning of the archive's old window take those values.
     BeforeOldWindow,
     /// They stay empty.
     StayEmpty,
 }
 
-/// Why a file cannot be modified so.
+/// Why a file cannot be modified as requested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModifyError {
-    /// It has no archive of that number.
+    /// The file has no archive with that number.
     #[error("there is no archive {archive}; the file has {archives}, numbered from 0")]
     NoSuchArchive {
         /// The number that was asked for.
         archive: usize,
-        /// How many archives there are.
+        /// How many archives the file has.
         archives: usize,
     },
-    /// The archives would not go together.
+    /// The archives would not be valid in one file.
     #[error("the archives would not be valid together")]
     Retentions(#[from] RetentionError),
-    /// The archives of two files cannot become one file's.
+    /// The archives of the two files cannot be combined in one file.
     #[error(transparent)]
     Reshape(#[from] ReshapeError),
-    /// There is no memory for a file of that size.
+    /// There is not enough memory for a file of that size.
     #[error("the file would have {len_bytes} bytes, which is more than the available memory")]
     TooLarge {
         /// The size that it would have.
@@ -71,16 +74,17 @@ pub enum ModifyError {
     },
 }
 
-/// A file as it is to become.
+/// A file after a modification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modified {
     /// The whole new file.
     pub bytes: Vec<u8>,
-    /// Points of the resized archive that were inside its retention and have no slot of their own any more.
+    /// The number of points of the resized archive that were inside its retention and no longer have a slot
+    /// of their own.
     pub points_left_out: u64,
 }
 
-/// The file that `image` becomes by `modification` at `now`, Unix seconds.
+/// Applies `modification` to `image` at `now`, Unix seconds, and returns the new file.
 ///
 /// # Errors
 /// [`ModifyError`].
@@ -91,7 +95,7 @@ pub fn modify(
 ) -> Result<Modified, ModifyError> {
     let from = image.header().aggregation;
     let bytes = match modification.aggregation {
-        // A header from before whisper 0.9.9 gets the method that its first field is to name.
+        // A header from before whisper 0.9.9 gets the method in its first field.
         Some(to) if to != from || image.header().last_update.is_some() => {
             with_aggregation(image, to)
         }
@@ -107,8 +111,8 @@ pub fn modify(
     resized(&header, &bytes, resize, now)
 }
 
-/// The same file with another aggregation method. Source of the correction: a coarser point of an average of n finest
-/// points is their sum divided by n.
+/// The file with another aggregation method. The correction follows from the method: a coarser point of an
+/// average of n finest points is their sum divided by n.
 fn with_aggregation(image: &Image<'_>, to: Aggregation) -> Vec<u8> {
     let header = image.header();
     let mut bytes = image.bytes().to_vec();
@@ -123,7 +127,7 @@ fn with_aggregation(image: &Image<'_>, to: Aggregation) -> Vec<u8> {
     let finest = steps.min().unwrap_or(1);
     for view in image.archives() {
         let Archive { seconds_per_point: step, points, .. } = view.archive();
-        // What does not divide is never rolled up.
+        // An archive whose step does not divide is never rolled up.
         if step == finest || !step.is_multiple_of(finest) {
             continue;
         }
@@ -139,7 +143,7 @@ fn with_aggregation(image: &Image<'_>, to: Aggregation) -> Vec<u8> {
     bytes
 }
 
-/// `bytes`, whose header is `header`, with one archive of another size.
+/// The file `bytes`, with the header `header`, with one archive resized.
 fn resized(
     header: &Header,
     bytes: &[u8],
@@ -156,7 +160,7 @@ fn resized(
     let new = Header { last_update: header.last_update, ..new };
     let mut out = empty_file(&new)?;
     let Ok(image) = Image::parse(bytes) else {
-        // What was an image is one: its header differs in the code of a known method alone.
+        // This cannot happen: the bytes were parsed before, and only the code of a known method has changed.
         return Ok(Modified { bytes: bytes.to_vec(), points_left_out: 0 });
     };
     let mut points_left_out = 0;
@@ -179,7 +183,7 @@ fn resized(
     Ok(Modified { bytes: out, points_left_out })
 }
 
-/// A file of this header without points.
+/// A file with this header and no points.
 pub(crate) fn empty_file(header: &Header) -> Result<Vec<u8>, ModifyError> {
     let len_bytes = header.file_size_bytes();
     let too_large = || ModifyError::TooLarge { len_bytes };
@@ -194,7 +198,7 @@ fn retention_of(archive: &Archive) -> Option<Retention> {
     Retention::new(archive.seconds_per_point, archive.points).ok()
 }
 
-/// How many points that are inside the old archive's retention lie outside the new one's.
+/// How many points inside the old archive's retention are outside the new one's.
 fn left_out(view: &ArchiveView<'_>, target: &Archive, now: u32) -> u64 {
     let is_outside = |point: &Point| !is_inside(point.timestamp, target, now);
     view.points_valid(now).filter(is_outside).count() as u64
@@ -204,7 +208,7 @@ fn is_inside(timestamp: u32, archive: &Archive, now: u32) -> bool {
     u64::from(timestamp) + archive.retention() > u64::from(now)
 }
 
-/// The points that the archive `view` has once it is `target`, by their times.
+/// The points that the archive `view` has after it becomes `target`, by their times.
 fn points_of_resized(
     image: &Image<'_>,
     view: &ArchiveView<'_>,
@@ -237,15 +241,15 @@ fn points_of_resized(
     points
 }
 
-/// All points that an archive stores, in the slots of `target`. Where several come into one slot they are rolled up, as far
-/// as they are known; a slot with one point has its value.
+/// All points that an archive stores, in the slots of `target`. If several fall into one slot, the known ones
+/// are rolled up; a slot with one point has its value.
 fn in_slots_of(
     view: &ArchiveView<'_>,
     target: &Archive,
     aggregation: Aggregation,
 ) -> BTreeMap<u32, f64> {
     let (old, new) = (view.archive().seconds_per_point, target.seconds_per_point);
-    // At the time 0 all that is stored counts, however old.
+    // With the time 0 every stored point is valid, however old.
     let points: Vec<Point> = view.points_valid(0).collect();
     let slot = |point: &Point| point.timestamp - point.timestamp % new;
     let mut slots = BTreeMap::new();
@@ -260,7 +264,7 @@ fn in_slots_of(
             continue;
         }
         let mut values: Vec<Option<f64>> = group.iter().map(|point| Some(point.value)).collect();
-        // Unknown ones count for avg_zero.
+        // Unknown points count in avg_zero.
         values.resize(values.len().max((new / old) as usize), None);
         if let Some(value) = aggregation.roll_up(AggregationSix::AvgZero, &values) {
             slots.insert(timestamp, value);
@@ -269,7 +273,7 @@ fn in_slots_of(
     slots
 }
 
-/// Gives the slots of `target` before `end` that have no point that of the coarser archive which they lie in.
+/// Gives each slot of `target` before `end` that has no point the value of the coarser slot that contains it.
 fn take_from_coarser(
     points: &mut BTreeMap<u32, f64>,
     coarser: &ArchiveView<'_>,

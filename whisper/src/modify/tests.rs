@@ -6,7 +6,8 @@ use crate::retention::XFilesFactor;
 
 const NOW: u32 = 1_800_000_059;
 
-/// A file of these retentions with points of these ages, in steps of each archive, and of the value that is told.
+/// A file of these retentions with these points: the number of the archive, the age in its steps, and the
+/// value.
 fn file(retentions: &[&str], aggregation: Aggregation, points: &[(usize, u32, f64)]) -> Vec<u8> {
     let retentions: Vec<Retention> = retentions.iter().map(|text| text.parse().unwrap()).collect();
     let header = Header::for_retentions(&retentions, aggregation, XFilesFactor::default()).unwrap();
@@ -47,7 +48,8 @@ fn a_grown_archive_keeps_its_points_and_takes_older_ones_from_the_coarser() {
     for (aggregation, parts) in [(Aggregation::Average, 1.0), (Aggregation::Sum, 5.0)] {
         let before = file(&["60s:10m", "300s:2h"], aggregation, &content);
         let after = modified(&before, &resize(0, "60s:20m", OlderSlots::BeforeOldestPoint));
-        // NOW's minute begins a slot of 300 s; the slot before it holds the minutes of ages 1 to 5, and so on.
+        // NOW's minute begins a slot of 300 s. The slot before it holds the minutes of ages 1 to 5, and so
+        // on.
         let mut expected: Vec<(u32, f64)> = (11..=15).rev().map(|age| (age, 6.0 / parts)).collect();
         expected.extend((8..=10).rev().map(|age| (age, 5.0 / parts)));
         expected.extend([(7, 2.0), (0, 1.0)]);
@@ -63,7 +65,7 @@ fn a_grown_archive_keeps_its_points_and_takes_older_ones_from_the_coarser() {
 }
 
 #[test]
-fn what_a_shrunk_archive_has_no_room_for_is_counted() {
+fn points_that_a_shrunk_archive_has_no_slot_for_are_counted() {
     let content = [(0, 0, 1.0), (0, 4, 2.0), (0, 5, 3.0), (0, 9, 4.0), (1, 1, 8.0)];
     let before = file(&["60s:10m", "300s:2h"], Aggregation::Average, &content);
     let after = modified(&before, &resize(0, "60s:5m", OlderSlots::BeforeOldestPoint));
@@ -96,7 +98,7 @@ fn between_average_and_sum_roll_ups_are_corrected_by_the_finest_step() {
     let sum = modified(&before, &to(Aggregation::Sum)).bytes;
     assert_eq!(Image::parse(&sum).unwrap().header().aggregation, Aggregation::Sum);
     let values = |bytes: &[u8]| [0, 1, 2].map(|archive| points(bytes, archive)[0].1);
-    // The Go tool multiplies the third archive by 12, the ratio to the second.
+    // The Go tool multiplies the third archive by 12, the ratio to the second archive.
     assert_eq!(values(&sum), [2.0, 10.0, 120.0]);
     assert_eq!(modified(&sum, &to(Aggregation::Average)).bytes, before);
     for other in Aggregation::ALL.into_iter().filter(|other| *other != Aggregation::Sum) {
@@ -107,7 +109,7 @@ fn between_average_and_sum_roll_ups_are_corrected_by_the_finest_step() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn an_impossible_resize_is_refused() {
     let before = file(&["60s:10m", "300s:1h"], Aggregation::Average, &[]);
     let image = Image::parse(&before).unwrap();
     let refusal = |archive, retention: &str| {
@@ -121,7 +123,7 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn points_that_came_are_told_once_and_by_the_archive_that_they_were_written_to() {
+fn late_points_are_reported_once_for_the_archive_that_they_were_written_to() {
     let before = file(&["60s:10m", "300s:2h"], Aggregation::Average, &[(0, 1, 1.0), (1, 5, 5.0)]);
     let content = [(0, 0, 3.0), (0, 1, 2.0), (1, 0, 7.0), (1, 5, 5.0), (1, 9, 9.0)];
     let after = file(&["60s:10m", "300s:2h"], Aggregation::Average, &content);
@@ -133,8 +135,8 @@ fn points_that_came_are_told_once_and_by_the_archive_that_they_were_written_to()
 }
 
 proptest! {
-    /// Whatever the sizes: a point that both archives have room for is in both, with the same bits, and no other is
-    /// there where older slots stay empty; the other archive does not change.
+    /// For any sizes: a point that both archives have a slot for is in both, with the same bits. There is no
+    /// other point if older slots stay empty. The other archive does not change.
     #[test]
     fn points_inside_both_windows_survive_a_resize(
         ages in prop::collection::btree_map(0_u32..60, any::<f64>(), 0..60),
@@ -158,7 +160,7 @@ proptest! {
         prop_assert_eq!(points(&after.bytes, 1), points(&before, 1));
         let image = Image::parse(&after.bytes).unwrap();
         prop_assert_eq!(image.header().archives[0].points, new_points);
-        // And back again: what was inside is there still.
+        // Resizing back keeps the points that were inside.
         let back = modified(&after.bytes, &resize(0, "60s:1h", OlderSlots::StayEmpty));
         prop_assert_eq!(known(points(&back.bytes, 0)), known(points(&before, 0)));
     }

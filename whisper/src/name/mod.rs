@@ -1,7 +1,7 @@
 //! Names of metrics, and the files they stand for.
 //!
 //! Name `a.b.c` is the file `a/b/c.wsp` below the prefix. A name that has passed [`MetricName::parse`] can be
-//! joined to a prefix without leaving it, fits every Linux file system, and means one file only; and
+//! joined to a prefix without leaving it, fits every Linux file system, and means exactly one file.
 //! [`MetricName::from_relative_path`] refuses every file that no name stands for.
 
 use std::borrow::Cow;
@@ -11,44 +11,44 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What the files of metrics end in.
+/// The extension of the files of metrics.
 const EXTENSION: &str = ".wsp";
-/// The longest file or folder name that Linux file systems take, in bytes.
+/// The longest file or folder name that Linux file systems accept, in bytes.
 const COMPONENT_MAX_BYTES: usize = 255;
-/// The longest path that Linux takes, in bytes.
+/// The longest path that Linux accepts, in bytes.
 const PATH_MAX_BYTES: usize = 4_096;
-/// The folder below which carbon keeps series with tags.
+/// The folder below which carbon stores tagged series.
 const TAGGED_FOLDER: &str = "_tagged";
-/// How carbon writes a `.` of a tagged series in a file's name. Source: `TaggedSeries.encode` in carbon.
+/// What carbon writes for a `.` of a tagged series in a file's name. Source: `TaggedSeries.encode` in carbon.
 const ENCODED_DOT: &str = "_DOT_";
-/// The number of digits of a file that carbon names by the hash of its series (TAG_HASH_FILENAMES).
+/// How many digits the name of a file has that carbon names by the hash of its series (TAG_HASH_FILENAMES).
 const SERIES_HASH_DIGITS: usize = 64;
 
-/// The name of a metric, components separated by `.`; known to be the name of exactly one file.
+/// The name of a metric, components separated by `.`. It is valid and names exactly one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MetricName(String);
 
-/// Why a text is no name of a metric.
+/// Why a text is not the name of a metric.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text is empty.
     #[error("the name of a metric is empty")]
     Empty,
-    /// It begins with a dot: an empty first component, or what would be a hidden file.
+    /// It begins with a dot: the first component is empty, or the file would be hidden.
     #[error("the name {name:?} begins with a dot")]
     LeadingDot {
         /// The text that was found.
         name: String,
     },
-    /// Two dots or slashes follow each other (as in `a/../b`), or it ends in one.
+    /// Two dots or slashes follow each other (as in `a/../b`), or the text ends in one.
     #[error("the name {name:?} has an empty component")]
     EmptyComponent {
         /// The text that was found.
         name: String,
     },
-    /// It has a NUL, which no path can hold, or another control character, such as a new line, which would make
-    /// two of a list's lines.
+    /// It has a NUL, which no path can contain, or another control character. A newline, for example, would
+    /// split a line of a list.
     #[error("the name {name:?} has a control character")]
     ControlCharacter {
         /// The text that was found.
@@ -76,7 +76,7 @@ pub enum NameError {
     },
 }
 
-/// Why no metric's name stands for a file.
+/// Why a file does not have the name of a metric.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAddressable {
     /// The path is not UTF-8.
@@ -91,14 +91,14 @@ pub enum NotAddressable {
         /// The path below the prefix.
         path: PathBuf,
     },
-    /// It is absolute, or has a `.` or `..`.
+    /// It is absolute, or has a `.` or `..` component.
     #[error("{path:?} is not a plain path below the prefix")]
     NotBelowPrefix {
         /// The path as given.
         path: PathBuf,
     },
-    /// A folder, or the file before its `.wsp`, has a dot in its name: as a metric's name this would mean the
-    /// file in another folder.
+    /// A folder's name, or the file's name before its `.wsp`, contains a dot: as the name of a metric, this
+    /// would mean a file in another folder.
     #[error(
         "{path:?} has a dot inside {component:?}, so its name would mean another file; rename it"
     )]
@@ -108,7 +108,7 @@ pub enum NotAddressable {
         /// The part of it that has the dot.
         component: String,
     },
-    /// What the path stands for is not allowed as a name.
+    /// The name that the path would have is not valid.
     #[error("{path:?} is not the path of a metric")]
     Name {
         /// The path below the prefix.
@@ -118,12 +118,12 @@ pub enum NotAddressable {
     },
 }
 
-/// What a relay has hashed to place a metric.
+/// What a relay hashes to place a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Series<'a> {
-    /// The name of the series, tags and all.
+    /// The name of the series, including its tags.
     Known(Cow<'a, str>),
-    /// The file is named by a hash of its series, which cannot be had from it: no ring can say whose it is.
+    /// The file is named by a hash of its series. The series is unknown, so no ring can name the owner.
     Unplaceable,
 }
 
@@ -157,9 +157,10 @@ impl MetricName {
         Ok(Self(name))
     }
 
-    /// Whether `text` is the name of a metric as it stands: what [`Self::parse`] takes and does not change.
+    /// Whether `text` is a valid name in its final form: one that [`Self::parse`] accepts and does not
+    /// change.
     ///
-    /// For whoever has many names to look at, and keeps none of them.
+    /// For callers that check many names and keep none of them.
     pub fn is_one(text: &str) -> bool {
         let mut component_bytes = 0;
         for byte in text.bytes() {
@@ -215,7 +216,7 @@ impl MetricName {
             .map_err(|source| NotAddressable::Name { path: owned(), source })
     }
 
-    /// The name of the series that a relay has hashed. For a file below `_tagged` that is its last component,
+    /// The name of the series that a relay hashes. For a file below `_tagged` that is its last component,
     /// with carbon's `_DOT_` turned back into `.`; for all others the name itself.
     pub fn series(&self) -> Series<'_> {
         Series::of(&self.0)
@@ -223,7 +224,8 @@ impl MetricName {
 }
 
 impl<'a> Series<'a> {
-    /// That of the metric `name`, which is one ([`MetricName::is_one`]): see [`MetricName::series`].
+    /// The series of the metric `name`, which must be valid ([`MetricName::is_one`]): see
+    /// [`MetricName::series`].
     pub fn of(name: &'a str) -> Self {
         let below = name.strip_prefix(TAGGED_FOLDER).and_then(|below| below.strip_prefix('.'));
         let Some(below) = below else {
@@ -241,7 +243,7 @@ impl<'a> Series<'a> {
     }
 }
 
-/// The length of a folder's or the file's name, if one is too long for a file system.
+/// The length of the first file or folder name that is too long for a file system, if there is one.
 fn too_long_component(name: &str) -> Option<usize> {
     let (folders, stem) = name.rsplit_once('.').unwrap_or(("", name));
     let folders = folders.split('.').map(str::len);

@@ -29,7 +29,7 @@ fn a_name_is_a_path_below_the_prefix() {
 }
 
 #[test]
-fn what_leaves_the_prefix_or_is_no_name_is_refused() {
+fn an_invalid_name_is_refused() {
     let leading_dot = |text: &str| NameError::LeadingDot { name: text.to_owned() };
     let empty_component = |text: &str| NameError::EmptyComponent { name: text.to_owned() };
     let control = |text: &str| NameError::ControlCharacter { name: text.to_owned() };
@@ -139,7 +139,7 @@ fn the_series_of_a_tagged_file_is_its_last_component_decoded() {
     for (text, series) in cases {
         assert_eq!(name(text).series(), known(series), "{text}");
     }
-    // A hash elsewhere, or with anything beside it, is a name like any other.
+    // A hash elsewhere, or with more characters, is a name like any other.
     assert_eq!(name(&hash).series(), Series::Known(Cow::Borrowed(hash.as_str())));
     let longer = format!("_tagged.012.345.{hash}0");
     assert_ne!(name(&longer).series(), Series::Unplaceable);

@@ -1,14 +1,14 @@
-//! What an archive keeps, as operators write it: `60s:1d`, `1m:30d`, `10:8640`.
+//! What an archive keeps, in the form that operators write: `60s:1d`, `1m:30d`, `10:8640`.
 //!
-//! The texts are those of whisper.py's `parseRetentionDef`, the rules for a list of retentions those of its
-//! `validateArchiveList`. Both are rules for *creating* a file; what an existing file may hold is wider and is
-//! the business of [`crate::Header::parse`].
+//! The texts are those of whisper.py's `parseRetentionDef`; the rules for a list of retentions are those of
+//! its `validateArchiveList`. Both apply to *creating* a file. An existing file may hold more: see
+//! [`crate::Header::parse`].
 
 use std::fmt;
 use std::str::FromStr;
 
-/// whisper.py's units, and how many seconds each has. A unit may be written as any prefix of its name; where
-/// several fit, the first in this order counts.
+/// whisper.py's units, with their seconds. A unit may be written as any prefix of its name; if several match,
+/// the first in this order is used.
 const UNITS: [(&str, u64); 6] = [
     ("seconds", 1),
     ("minutes", 60),
@@ -26,7 +26,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// A retention of `points` points, each `seconds_per_point` after the one before.
+    /// A retention of `points` points with an interval of `seconds_per_point`.
     ///
     /// # Errors
     /// [`RetentionParseError::ZeroPrecision`] or [`RetentionParseError::ZeroPoints`].
@@ -56,7 +56,7 @@ impl Retention {
     }
 }
 
-/// A text that is no retention.
+/// A text that is not a retention.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RetentionParseError {
     /// There is no `:` between precision and points.
@@ -70,7 +70,7 @@ pub enum RetentionParseError {
     /// One side of the `:` is neither a number nor a number with a unit.
     #[error("{text:?} is neither a number nor a number with one of the units s, m, h, d, w, y")]
     NotATime {
-        /// That side.
+        /// That side of the text.
         text: String,
     },
     /// A number does not fit the file format's 32 bits.
@@ -82,7 +82,7 @@ pub enum RetentionParseError {
     /// The precision is zero.
     #[error("a retention needs a precision of at least 1 second")]
     ZeroPrecision,
-    /// There would be no point: the time is shorter than the precision, or zero.
+    /// The archive would have no point: the time is shorter than the precision, or zero.
     #[error("a retention needs at least one point; its time is shorter than its precision")]
     ZeroPoints,
 }
@@ -90,8 +90,8 @@ pub enum RetentionParseError {
 impl FromStr for Retention {
     type Err = RetentionParseError;
 
-    /// Source: `parseRetentionDef` in whisper.py. Stricter where whisper.py makes a file that cannot work: zero
-    /// points, and numbers beyond 32 bits.
+    /// Source: `parseRetentionDef` in whisper.py. Refuses what would make whisper.py create an unusable file:
+    /// zero points, and numbers beyond 32 bits.
     fn from_str(text: &str) -> Result<Self, RetentionParseError> {
         let (precision, points) = text
             .trim()
@@ -131,7 +131,7 @@ fn parse_time(text: &str) -> Result<Time, RetentionParseError> {
     if digits.is_empty() {
         return Err(not_a_time());
     }
-    // Only digits: a failure can only mean too many of them.
+    // The text has only digits, so parsing fails only if there are too many.
     let number: u64 = digits.parse().map_err(|_| too_large())?;
     if unit.is_empty() {
         return Ok(Time::Plain(number));
@@ -142,15 +142,16 @@ fn parse_time(text: &str) -> Result<Time, RetentionParseError> {
 }
 
 impl fmt::Display for Retention {
-    /// As an operator would write it, each side in the largest unit that gives a whole number: `60:1440` is
-    /// `1m:1d`. Reads back as the same retention.
+    /// Writes each side in the largest unit that gives a whole number: `60:1440` is `1m:1d`. The text parses
+    /// to the same retention.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let precision = in_largest_unit(u64::from(self.seconds_per_point));
         out.pad(&format!("{precision}:{}", in_largest_unit(self.seconds())))
     }
 }
 
-/// A resolution and how long its points are kept, as people write them: a resolution of up to a minute in seconds, `60s:30d`.
+/// A resolution and how long its points are kept, as operators write them: up to a minute in seconds,
+/// `60s:30d`.
 pub(crate) fn retention_text(seconds_per_point: u32, points: u32) -> String {
     let seconds = u64::from(seconds_per_point);
     let precision = if seconds <= 60 { format!("{seconds}s") } else { in_largest_unit(seconds) };
@@ -164,13 +165,13 @@ fn in_largest_unit(seconds: u64) -> String {
     )
 }
 
-/// A list of retentions that cannot be the archives of one file. The retentions are named as given.
+/// Why retentions cannot be the archives of one file. The errors name the retentions as given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RetentionError {
     /// The list is empty.
     #[error("a Whisper file needs at least one retention")]
     None,
-    /// There are more than a header may name.
+    /// There are more than a header can list.
     #[error("{found} retentions are too many; the limit is {limit}")]
     TooMany {
         /// How many there are.
@@ -186,7 +187,7 @@ pub enum RetentionError {
         /// The other.
         second: Retention,
     },
-    /// A coarser precision is no multiple of the next finer one.
+    /// A coarser precision is not a multiple of the next finer one.
     #[error("the precision of {coarser} is not a multiple of that of {finer}")]
     DoesNotDivide {
         /// The finer of the two.
@@ -194,7 +195,7 @@ pub enum RetentionError {
         /// The coarser of the two.
         coarser: Retention,
     },
-    /// A coarser retention reaches no farther back than the next finer one.
+    /// A coarser retention does not reach farther back than the next finer one.
     #[error("{coarser} must reach farther back than the finer {finer}")]
     CoversNoMore {
         /// The finer of the two.
@@ -202,7 +203,7 @@ pub enum RetentionError {
         /// The coarser of the two.
         coarser: Retention,
     },
-    /// The finer one keeps too few points to make one of the next coarser.
+    /// The finer one keeps too few points for one point of the next coarser.
     #[error("{finer} has too few points: one point of {coarser} needs {needed}")]
     TooFewPoints {
         /// The finer of the two.
@@ -212,7 +213,7 @@ pub enum RetentionError {
         /// How many points the finer one needs at least.
         needed: u32,
     },
-    /// A number of the header would not fit its 32 bits: the offset of an archive, or the longest retention.
+    /// A number of the header would not fit into 32 bits: the offset of an archive, or the longest retention.
     #[error(
         "{retention} makes the file larger or the retention longer than a Whisper header can express"
     )]
@@ -223,10 +224,11 @@ pub enum RetentionError {
 }
 
 /// Whether these retentions, in any order, can be the archives of one file. Source: `validateArchiveList` in
-/// whisper.py, which sorts by precision first; [`crate::Header::for_retentions`] adds the bounds of the format.
+/// whisper.py, which sorts by precision first; [`crate::Header::for_retentions`] adds the bounds of the
+/// format.
 ///
 /// # Errors
-/// The first rule that does not hold, finest first.
+/// The first rule that is violated, checked from the finest pair on.
 pub fn validate_retentions(retentions: &[Retention]) -> Result<(), RetentionError> {
     if retentions.is_empty() {
         return Err(RetentionError::None);
@@ -237,7 +239,7 @@ pub fn validate_retentions(retentions: &[Retention]) -> Result<(), RetentionErro
     })
 }
 
-/// The retentions by precision; equal ones keep their order.
+/// The retentions sorted by precision; equal ones keep their order.
 pub(crate) fn finest_first(retentions: &[Retention]) -> Vec<Retention> {
     let mut sorted = retentions.to_vec();
     sorted.sort_by_key(|retention| retention.seconds_per_point);
@@ -265,7 +267,7 @@ fn validate_pair(finer: Retention, coarser: Retention) -> Result<(), RetentionEr
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct XFilesFactor(f32);
 
-/// A number that is no x-files factor.
+/// A number that is not an x-files factor.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("an x-files factor is a number from 0 to 1, not {found}")]
 pub struct XFilesFactorOutOfRange {
@@ -274,7 +276,7 @@ pub struct XFilesFactorOutOfRange {
 }
 
 impl XFilesFactor {
-    /// A share of `share`.
+    /// An x-files factor of `share`.
     ///
     /// # Errors
     /// [`XFilesFactorOutOfRange`] for NaN and for anything outside `0.0..=1.0`.
@@ -286,19 +288,20 @@ impl XFilesFactor {
         }
     }
 
-    /// The share, 0 to 1, as the header holds it.
+    /// The share, 0 to 1, as stored in the header.
     pub fn get(self) -> f32 {
         self.0
     }
 
-    /// Whether `known` of `total` finer points are enough. None never is. Source: `__propagate` in whisper.py.
+    /// Whether `known` of `total` finer points are enough. Zero known points never are. Source: `__propagate`
+    /// in whisper.py.
     pub fn is_met(self, known: u32, total: u32) -> bool {
         known > 0 && f64::from(known) / f64::from(total) >= f64::from(self.0)
     }
 }
 
 impl Default for XFilesFactor {
-    /// One half, as whisper.py's `create` has it.
+    /// One half, the default of whisper.py's `create`.
     fn default() -> Self {
         Self(0.5)
     }
@@ -310,7 +313,7 @@ impl fmt::Display for XFilesFactor {
     }
 }
 
-/// A text that is no x-files factor.
+/// A text that is not an x-files factor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an x-files factor is a number from 0 to 1, not {found:?}")]
 pub struct XFilesFactorParseError {

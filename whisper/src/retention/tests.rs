@@ -23,7 +23,7 @@ fn retentions_are_read_as_operators_write_them() {
 }
 
 #[test]
-fn what_is_no_retention_is_refused_with_the_reason() {
+fn an_invalid_retention_is_refused_with_the_reason() {
     let not_a_time = |text: &str| RetentionParseError::NotATime { text: text.to_owned() };
     let too_large = |text: &str| RetentionParseError::TooLarge { text: text.to_owned() };
     let cases = [
@@ -107,7 +107,7 @@ fn enough_is_the_share_or_more_and_nothing_is_never_enough() {
     assert!(none.is_met(1, 1_000) && !none.is_met(0, 1_000) && !none.is_met(0, 0));
     let all = XFilesFactor(1.0);
     assert!(all.is_met(7, 7) && !all.is_met(6, 7));
-    // As 32 bits 0.3 is a little more than three of ten: whisper.py compares it as it is stored.
+    // In 32 bits 0.3 is a little more than 3/10. whisper.py compares the stored value.
     assert!(!XFilesFactor(0.3).is_met(3, 10));
 }
 

@@ -1,32 +1,32 @@
-//! What a whole file holds, in figures that two nodes can compare: its digest, its header, and for each archive how many
-//! slots are filled and a digest of their times.
+//! Summarises a whole file in figures that two nodes can compare: its digest, its header, and for each
+//! archive the number of filled slots and a digest of their times.
 //!
-//! The file comes piece by piece, from its beginning, and none of it is kept: memory does not grow with the file. Two
-//! archives of one step and one length whose digests agree are filled at the same times, wherever their rings begin.
-//! Values are not compared, because a fill keeps the value that is there.
+//! The file is passed in pieces, from its beginning, and none of it is kept: memory does not grow with the
+//! file. If two archives with the same step and length have the same digest, they are filled at the same
+//! times, wherever their rings begin. Values are not compared, because a fill keeps the existing value.
 //!
-//! `now` is an argument, and the same one for all copies of a metric: a slot that expires between two reads is then in
-//! both figures or in neither.
+//! `now` is an argument, and must be the same for all copies of a metric. Then a slot that expires between
+//! two reads is counted in both figures or in neither.
 
 use crate::digest::{ContentDigest, Digest};
 use crate::header::{Archive, Header, is_compressed};
 use crate::image::{ImageError, Point, position_of};
 
-/// Which slots are counted.
+/// Which slots to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// The time at which slots count as valid, Unix seconds.
     pub now: u32,
-    /// Slots before this time are also counted apart, Unix seconds.
+    /// Slots before this time are also counted separately, Unix seconds.
     pub settled: u32,
-    /// Whether digests of the times are taken. Without them the counts cost next to nothing.
+    /// Whether to compute digests of the times. Without them the counts cost almost nothing.
     pub with_times: bool,
 }
 
-/// Some filled slots: how many, and a digest of their times.
+/// A set of filled slots: how many, and a digest of their times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filled {
-    /// How many.
+    /// The number of slots.
     pub points: u64,
     /// The sum of the digests of their times, modulo 2^128, so that the order does not matter; 0 without
     /// [`Window::with_times`].
@@ -52,7 +52,7 @@ pub struct ArchiveSummary {
     pub archive: Archive,
     /// All slots that are valid at [`Window::now`].
     pub all: Filled,
-    /// Those of them before [`Window::settled`].
+    /// Of these, the slots before [`Window::settled`].
     pub settled: Filled,
 }
 
@@ -61,9 +61,9 @@ pub struct ArchiveSummary {
 pub struct Summary {
     /// The digest of the whole content.
     pub digest: Digest,
-    /// How many bytes there were.
+    /// The size of the file, in bytes.
     pub bytes: u64,
-    /// The rest, where the file is a standard Whisper file.
+    /// The counts, if the file is a standard Whisper file.
     pub points: Result<PointSummary, ImageError>,
 }
 
@@ -76,18 +76,18 @@ pub struct PointSummary {
     pub archives: Vec<ArchiveSummary>,
 }
 
-/// Takes the pieces of one file.
+/// Computes the summary of one file from its pieces.
 #[derive(Debug)]
 pub struct Summarizer {
     content: ContentDigest,
     points: Result<(Header, Vec<Scan>), ImageError>,
-    /// How many bytes came so far.
+    /// How many bytes were added so far.
     at: u64,
 }
 
 impl Summarizer {
-    /// For a file of `len_bytes` that begins with `head`: [`Header::SIZE_MAX_BYTES`] of it, or all. `head` itself is
-    /// still to be added.
+    /// A summarizer for a file of `len_bytes` that begins with `head`: its first [`Header::SIZE_MAX_BYTES`],
+    /// or all of it. `head` itself must still be added.
     pub fn new(head: &[u8], len_bytes: u64, window: Window) -> Self {
         let header = if is_compressed(head) {
             Err(ImageError::Compressed)
@@ -102,7 +102,7 @@ impl Summarizer {
         Self { content: ContentDigest::default(), points, at: 0 }
     }
 
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub fn add(&mut self, piece: &[u8]) {
         self.content.add(piece);
         let (begin, end) = (self.at, self.at + piece.len() as u64);
@@ -112,14 +112,15 @@ impl Summarizer {
             let from = u64::from(scan.archive.offset).max(begin);
             let to = scan.archive.end().min(end);
             if from < to {
-                // Both lie inside the piece.
+                // Both offsets lie inside the piece.
                 let within = |at: u64| usize::try_from(at - begin).unwrap_or(usize::MAX);
                 scan.add(piece.get(within(from)..within(to)).unwrap_or_default());
             }
         }
     }
 
-    /// What came, which should be the whole file: one that ends earlier than was said is not whole.
+    /// The summary of the pieces, which should be the whole file. A file that is shorter than announced is
+    /// damaged.
     pub fn finish(self) -> Summary {
         let bytes = self.at;
         let points = self.points.and_then(|(header, scans)| {
@@ -147,20 +148,21 @@ impl PointSummary {
     }
 }
 
-/// No timestamp is so large.
+/// Greater than any timestamp.
 const NO_NEXT: u64 = u64::MAX;
 
-/// The slots of one archive, looked at one after the other.
+/// Scans the slots of one archive, one after the other.
 #[derive(Debug)]
 struct Scan {
     archive: Archive,
     window: Window,
     base: u32,
-    /// The slot that comes next.
+    /// The position of the next slot.
     position: u32,
-    /// Which time it has if it goes on from the one before: no division is needed to see that it lies where it belongs.
+    /// The time of the next slot if it continues the previous one: then no division is needed to check its
+    /// position.
     next: u64,
-    /// The beginning of a slot that a piece has cut.
+    /// The beginning of a slot that was cut at the end of a piece.
     cut: [u8; Point::SIZE_BYTES],
     cut_bytes: usize,
     found: ArchiveSummary,
@@ -197,7 +199,7 @@ impl Scan {
         self.keep(rest);
     }
 
-    /// Keeps what there is of a slot.
+    /// Keeps the part of a slot that was cut.
     fn keep(&mut self, part: &[u8]) {
         let end = self.cut_bytes + part.len();
         if let Some(room) = self.cut.get_mut(self.cut_bytes..end) {
@@ -215,7 +217,7 @@ impl Scan {
                 self.base = timestamp;
             }
             let is_next = self.next == u64::from(timestamp);
-            if is_next || self.is_at_home(timestamp) {
+            if is_next || self.is_at_its_position(timestamp) {
                 self.next = u64::from(timestamp) + u64::from(step);
                 if !value.is_nan() && u64::from(timestamp) + retention > now {
                     self.count(timestamp);
@@ -227,8 +229,8 @@ impl Scan {
         }
     }
 
-    /// Whether a slot for `timestamp` lies at this position.
-    fn is_at_home(&self, timestamp: u32) -> bool {
+    /// Whether a slot for `timestamp` belongs at this position.
+    fn is_at_its_position(&self, timestamp: u32) -> bool {
         timestamp != 0
             && timestamp.is_multiple_of(self.archive.seconds_per_point)
             && position_of(&self.archive, self.base, timestamp) == Some(self.position)

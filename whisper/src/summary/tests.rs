@@ -10,8 +10,8 @@ fn header(retentions: &[&str]) -> Header {
     Header::for_retentions(&retentions, Aggregation::Average, factor).unwrap()
 }
 
-/// A file whose rings begin `turned` slots before `NOW`, with a point in every slot of which `has` is true of its age in
-/// slots.
+/// A file whose rings begin `turned` slots before `NOW`. A slot has a point if `has` returns true for its age
+/// in slots.
 fn file(retentions: &[&str], turned: u32, has: impl Fn(u32) -> bool) -> Vec<u8> {
     let header = header(retentions);
     let mut bytes = header.encode();
@@ -76,7 +76,7 @@ fn the_same_times_have_one_digest_wherever_the_ring_begins_and_whatever_the_valu
     assert_eq!(times(&first), times(&other));
     let lacks_one = file(&["60s:2h", "5m:1d"], 40, |age| has(age) && age != 60);
     assert_ne!(times(&first), times(&lacks_one));
-    // As many, at other times.
+    // The same number of points, at other times.
     let shifted = file(&["60s:2h", "5m:1d"], 40, |age| (has(age) && age != 60) || age == 62);
     assert_eq!(counts(&first), counts(&shifted));
     assert_ne!(times(&first), times(&shifted));
@@ -92,7 +92,7 @@ fn points_of_the_last_minutes_differ_only_in_the_figure_of_all() {
 }
 
 #[test]
-fn what_has_expired_by_the_given_time_is_in_no_figure() {
+fn slots_that_have_expired_at_the_given_time_are_not_counted() {
     let content = file(&["60s:1h"], 0, |_| true);
     for (later, left) in [(0, 60), (60, 59), (600, 50), (3600, 0)] {
         let window = Window { now: NOW + later, ..WINDOW };
@@ -104,7 +104,7 @@ fn what_has_expired_by_the_given_time_is_in_no_figure() {
 fn slots_that_lie_where_they_do_not_belong_are_not_counted() {
     let mut content = file(&["60s:1h"], 0, |_| true);
     let slot = |position: usize| 28 + position * 12;
-    // An older turn, a time between two slots, the neighbour's, never written.
+    // An older turn, a time between two slots, the neighbour's time, never written.
     for (position, timestamp) in [(3, NOW - 3600 * 9), (9, NOW + 7), (20, NOW - 60), (30, 0)] {
         let point = Point { timestamp, value: 1.0 };
         content[slot(position)..slot(position + 1)].copy_from_slice(&point.encode());
@@ -116,12 +116,12 @@ fn slots_that_lie_where_they_do_not_belong_are_not_counted() {
 }
 
 #[test]
-fn what_is_no_standard_file_has_a_digest_all_the_same() {
+fn a_nonstandard_file_has_a_digest_too() {
     let cut = &file(&["60s:1h"], 0, |_| true)[..200];
     let damaged = Summary::of(cut, WINDOW);
     assert_eq!((damaged.digest, damaged.bytes), (Digest::of(cut), 200));
     assert!(matches!(damaged.points, Err(ImageError::Header(_))), "{damaged:?}");
-    // It was longer a moment ago.
+    // The file was longer when its length was read.
     let whole = file(&["60s:1h"], 0, |_| true);
     let mut summarizer = Summarizer::new(&whole, whole.len() as u64, WINDOW);
     summarizer.add(&whole[..whole.len() - 1]);

@@ -1,6 +1,6 @@
-//! What a file holds of another: every point of the source is counted, once, and in the right place.
+//! How much of one file another file holds: every point of the source is counted once, in the right category.
 //!
-//! The oracle counts slot by slot from the bytes, not with the crate's maps.
+//! The test model counts slot by slot from the bytes, without the crate's maps.
 
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, PointMap};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::file::{Archive, File, plan_with};
 use crate::laws::pair;
 
-/// Held, missing, without place by the layout, displaced.
+/// The number of points that are held, missing, without a place, and displaced.
 #[derive(Debug, Default, PartialEq)]
 struct Count {
     held: u64,
@@ -17,7 +17,7 @@ struct Count {
     displaced: u64,
 }
 
-/// What `destination` holds of each archive of `source`, slot by slot.
+/// How much of each archive of `source` the file `destination` holds, counted slot by slot.
 fn counted(source: &File, destination: &File, clocks: Clocks) -> Vec<Count> {
     let look = |from: &Archive| {
         let finest = destination.finest_first();
@@ -81,7 +81,7 @@ proptest! {
     fn after_a_fill_nothing_is_missing_that_has_a_place(
         (source, destination, now) in pair(), apart in 0_u32..200,
     ) {
-        // Of two archives of one resolution a fill takes the first alone.
+        // If two archives have the same resolution, a fill uses only the first.
         prop_assume!(source.finest_first().len() == source.archives.len());
         let clocks = Clocks::new(now, now.saturating_sub(apart));
         let options = FillOptions { clocks, aggregation_six: AggregationSix::AvgZero };
@@ -106,7 +106,8 @@ proptest! {
         prop_assert!(maps.iter().all(PointMap::is_sound), "{:?}", maps);
     }
 
-    /// Long archives of which most stretches are the same bytes, wherever the rings begin: the same as by the maps alone.
+    /// For long archives in which most stretches have the same bytes, wherever the rings begin, the result is
+    /// the same as from the maps alone.
     #[test]
     fn stretches_that_are_the_same_in_both_files_are_counted_as_any_others(
         filled in 0_u32..420, rotated in 0_usize..400, apart in 0_u32..9_000,
@@ -139,7 +140,7 @@ proptest! {
 
 const NOW: u32 = 1_700_000_000;
 
-/// A file whose archives have a point in each of their last `filled` slots.
+/// A file whose archives have a point in each of their `filled` newest slots.
 fn dense(archives: &[(u32, u32)], filled: u32) -> File {
     let archives = archives.iter().map(|(step, points)| {
         let mut archive = Archive::empty(*step, *points);
@@ -184,9 +185,10 @@ fn points_before_a_shorter_window_have_no_place_and_the_rest_is_held() {
     assert_eq!(found.archives[0].span_without_place, Some((newest - 599 * 60, newest - 60 * 60)));
 }
 
-/// A metric that nobody has written to for weeks: its points still stand in a ring that keeps a day, and are served to nobody.
+/// No point was written to this metric for weeks. Its points are still stored in a ring that keeps a day, but
+/// are no longer read.
 #[test]
-fn what_is_left_in_the_ring_of_a_shorter_archive_holds_nothing() {
+fn expired_points_in_a_shorter_ring_are_not_held() {
     let weeks = 20 * 86_400;
     let at = |archives: &[(u32, u32)]| {
         let mut file = dense(archives, 500);
@@ -215,7 +217,7 @@ fn a_point_that_only_the_earlier_clock_counts_is_filled_and_held() {
     plan_with(&source.bytes(), &owner, options).apply(&mut owner);
     let found = coverage(&source.bytes(), &owner, by_both);
     assert_eq!((found.held(), found.missing()), (60, 0));
-    // By the owner's clock alone a third of them would have been passed over, and not have been missed.
+    // By the owner's clock alone a third of the points would have been skipped, and not counted as missing.
     let by_one = FillOptions { clocks: Clocks::at(ahead), ..options };
     let mut owner = empty;
     plan_with(&source.bytes(), &owner, by_one).apply(&mut owner);
@@ -231,7 +233,7 @@ fn a_newer_turn_of_the_ring_stands_for_a_point_that_has_expired_by_one_clock() {
     }
     let clocks = Clocks::new(NOW, NOW + 20);
     assert!(coverage(&source, &owner.bytes(), clocks).is_whole());
-    // By one clock these lie in the future: they have taken the place of points that count.
+    // By one clock these points lie in the future, and have taken the slots of valid points.
     let found = coverage(&source, &owner.bytes(), Clocks::at(NOW));
     assert_eq!((found.displaced(), found.held()), (20, 40));
 }

@@ -1,8 +1,8 @@
-//! Whisper files in memory, laid out and taken apart byte by byte here, not by the crate under test.
+//! Whisper files in memory, encoded and decoded by this test code, not by the crate under test.
 
 use bucky_whisper::{AggregationSix, Clocks, FillOptions, FillPlan, Image, fill};
 
-/// A file to be made, or one taken apart.
+/// A file to encode, or a decoded one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct File {
     /// The header's first field: the aggregation's code, 1 to 8, or the time that old files begin with.
@@ -16,7 +16,7 @@ pub(crate) struct File {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Archive {
     pub(crate) step: u32,
-    /// By position: the timestamp and value that are stored.
+    /// The stored timestamps and values, by position.
     pub(crate) slots: Vec<(u32, f64)>,
 }
 
@@ -40,7 +40,7 @@ impl Archive {
         i64::from(self.step) * self.slots.len() as i64
     }
 
-    /// The position of `t` where the first slot holds `base`, as whisper.py computes it.
+    /// The position of `t` if the first slot holds `base`, as whisper.py computes it.
     pub(crate) fn position(&self, base: u32, t: u32) -> usize {
         let distance = (i64::from(t) - i64::from(base)).div_euclid(i64::from(self.step));
         usize::try_from(distance.rem_euclid(self.slots.len() as i64)).unwrap()
@@ -107,7 +107,7 @@ impl File {
         }
     }
 
-    /// The numbers of the archives, finest first; of equal ones the first.
+    /// The numbers of the archives, finest first; of archives with equal steps, only the first.
     pub(crate) fn finest_first(&self) -> Vec<usize> {
         let mut numbers: Vec<usize> = (0..self.archives.len()).collect();
         numbers.sort_by_key(|number| self.archives[*number].step);

@@ -1,5 +1,6 @@
-//! The laws of fill, for layouts and contents of every kind: short and long archives, steps that divide and that do
-//! not, rings that begin anywhere, expired leftovers, NaN, clocks that are ahead, and damage.
+//! The laws of fill, for layouts and contents of every kind: short and long archives, steps that divide each
+//! other and steps that do not, rings that begin anywhere, expired points, NaN, clocks that are ahead, and
+//! damage.
 
 use bucky_whisper::{AggregationSix, Clocks, FillOptions, Image};
 use proptest::prelude::*;
@@ -44,15 +45,15 @@ fn value() -> impl Strategy<Value = f64> {
     ]
 }
 
-/// What one position holds, in words; [`stored`] makes it a timestamp.
+/// What one position holds; [`stored`] turns it into a timestamp.
 #[derive(Clone, Debug)]
 enum Content {
     Nothing,
     Point,
     NotANumber,
-    /// So many turns of the ring ago.
+    /// A point from this many turns of the ring ago.
     Leftover(u32),
-    /// So many turns of the ring ahead.
+    /// A point from this many turns of the ring ahead.
     Ahead(u32),
     BetweenSlots(u32),
     Damage(u32),
@@ -90,14 +91,14 @@ fn archive(step: u32, now: u32) -> impl Strategy<Value = Archive> {
             let mut archive = Archive::empty(step, points);
             let turn = turn.index(contents.len()) as i64;
             for (position, (content, value)) in contents.iter().enumerate() {
-                // The slot of the window that belongs here where the ring is turned by `turn`.
+                // The slot of the window that belongs at this position if the ring is turned by `turn`.
                 let newest = i64::from(now - now % step);
                 let age = (position as i64 + turn) % i64::from(points);
                 let in_window = newest - i64::from(step) * (i64::from(points) - 1 - age);
                 let value = if matches!(content, Content::NotANumber) { f64::NAN } else { *value };
                 archive.slots[position] = (stored(content, in_window, &archive), value);
             }
-            // The base says where all others lie: mostly it is there, now and then it is not.
+            // The base decides where all others lie: usually it is present, sometimes it is not.
             if archive.base() == 0 && kept_out > 0 {
                 let newest = i64::from(now - now % step);
                 let in_window = newest - i64::from(step) * (i64::from(points) - 1 - turn);
@@ -119,7 +120,7 @@ fn file(now: u32) -> impl Strategy<Value = File> {
     )
 }
 
-/// A copy in which every slot marked has lost its point.
+/// A copy in which every marked slot has lost its point.
 fn with_gaps(file: &File, marks: &[bool]) -> File {
     let mut copy = file.clone();
     let slots = copy.archives.iter_mut().flat_map(|archive| archive.slots.iter_mut().skip(1));
@@ -129,7 +130,7 @@ fn with_gaps(file: &File, marks: &[bool]) -> File {
     copy
 }
 
-/// Two files of a metric and a time: strangers to each other, or copies with different gaps.
+/// Two files of a metric and a time: either unrelated files, or copies with different gaps.
 pub(crate) fn pair() -> impl Strategy<Value = (File, File, u32)> {
     now().prop_flat_map(|now| {
         let marks = || proptest::collection::vec(any::<bool>(), 1..40);
@@ -141,7 +142,7 @@ pub(crate) fn pair() -> impl Strategy<Value = (File, File, u32)> {
     })
 }
 
-/// The archive of the same step as `archive`, if it is the one that counts.
+/// The archive with the same step as `archive`, if it is the one that a fill uses.
 fn same_step<'a>(file: &'a File, archive: &Archive) -> Option<&'a Archive> {
     file.archives.iter().find(|other| other.step == archive.step)
 }
@@ -178,7 +179,7 @@ proptest! {
     ) {
         let bytes = file.bytes();
         prop_assert!(plan(&bytes, &bytes, now).is_empty());
-        // A copy whose archives are the same but not all of its bytes.
+        // A copy with equal archives but a different header or trailer.
         let mut copy = file.clone();
         (copy.aggregation, copy.x_files_factor) = (other.aggregation, other.x_files_factor);
         prop_assert!(plan(&copy.bytes(), &bytes, now).is_empty());
@@ -201,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn what_either_file_had_inside_a_window_is_there_and_the_destinations_value_wins(
+    fn points_of_either_file_inside_a_window_are_kept_and_the_destinations_value_wins(
         (source, destination, now) in pair(),
     ) {
         let plan = plan(&source.bytes(), &destination.bytes(), now);
@@ -226,14 +227,14 @@ proptest! {
                     continue;
                 }
                 match after.valid(t, now) {
-                    // In an archive without a base, what lies around may come to life once it has one.
+                    // In an archive without a base, leftover slots may become valid once it has one.
                     Some(_) if before.base() == 0 || number != finest => {}
                     Some(taken) => prop_assert_eq!(taken.to_bits(), value.to_bits()),
                     None => missing += 1,
                 }
             }
         }
-        // What could not be placed is owned up to, and happens only with clocks ahead or damage.
+        // A point without a free slot is reported as left out. It happens only with clocks ahead or damage.
         prop_assert!(missing <= plan.points_left_out());
     }
 
@@ -291,7 +292,7 @@ proptest! {
                 let lost = was_point && was.0 != is.0;
                 prop_assert!(!lost, "{} displaces {}", is.0, was.0);
             }
-            // The base of an archive that has one may only move by whole turns, as far as slots can tell.
+            // If an archive has a base, it may only move by whole turns of the ring.
             let newest = now - now % before.step;
             if before.base() != 0 {
                 prop_assert_eq!(

@@ -1,4 +1,4 @@
-//! Fill: its rules as pictures, its laws as properties, and whisper.py as the judge.
+//! Fill: its rules as pictures, its laws as properties, and a comparison with whisper.py.
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 

@@ -1,5 +1,5 @@
-//! Fill once more, as the rules of `docs/internals/fill.md` say it: slot by slot, looking everything up each time. Slow and
-//! obvious, and written apart from the crate, to be compared with it.
+//! A second implementation of fill, following the rules of `docs/internals/fill.md`: slot by slot, looking
+//! everything up each time. It is slow and simple, independent of the crate, and is compared with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,8 @@ use bucky_whisper::AggregationSix;
 
 use crate::file::{Archive, File};
 
-/// The destination after the fill, and how many slots the source has a value for and it still does not.
+/// The destination after the fill, and the number of slots that it still lacks although the source has a
+/// value.
 pub(crate) fn fill(
     source: &File,
     destination: &File,
@@ -40,7 +41,7 @@ pub(crate) fn fill(
 
 type Offers = BTreeMap<u32, f64>;
 
-/// R2: what the source has for the slots of an archive.
+/// R2: the values of the source for the slots of an archive.
 fn offers_of_source(source: &File, archive: &Archive, method: &Method, now: u32) -> Offers {
     let in_window = |t: u32| t != 0 && i64::from(t) > i64::from(now) - archive.retention();
     let order = source.finest_first();
@@ -48,7 +49,7 @@ fn offers_of_source(source: &File, archive: &Archive, method: &Method, now: u32)
         let points = source.archives[*same].points(now);
         return points.into_iter().filter(|(t, _)| in_window(*t)).collect();
     }
-    // Of the finer archives the coarsest is asked first.
+    // The coarsest of the finer archives is used first.
     let mut offers = Offers::new();
     for number in order.into_iter().rev() {
         let finer = &source.archives[number];
@@ -72,8 +73,8 @@ fn offers_of_finer(
     method: &Method,
     now: u32,
 ) -> Offers {
-    // Stored bits, not validity: in an archive that was empty, what lay around may come to life with its base. That
-    // is no gain.
+    // Compare stored bits, not validity: in an archive that was empty, leftover slots may become valid with
+    // its base. That is not a gain.
     let gained = |t: &u32| {
         let position = after.position(after.base(), *t);
         let bits = |archive: &Archive| {
@@ -94,7 +95,7 @@ fn coarser_slots(finer: impl Iterator<Item = u32>, step: u32) -> BTreeSet<u32> {
     finer.map(|t| t - t % step).collect()
 }
 
-/// Puts in place what is offered: slots up to now before slots after now, R2 before R3.
+/// Writes the offered values: slots up to now before slots after now, R2 before R3.
 fn settle(archive: &mut Archive, from_source: &Offers, rolled_up: &Offers, now: u32) {
     let base = match archive.base() {
         0 => from_source.keys().chain(rolled_up.keys()).min().copied().unwrap_or(0),
@@ -134,7 +135,7 @@ fn may_write(
     if stored == t { !is_point || replaces } else { stored < t && !is_point }
 }
 
-/// How the destination rolls up.
+/// How the destination rolls up finer points.
 struct Method {
     code: u32,
     six: AggregationSix,

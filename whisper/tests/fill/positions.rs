@@ -1,4 +1,4 @@
-//! Where a fill may write: expired leftovers, clocks that are ahead, damage, bases, and what is counted.
+//! Where a fill may write: over expired points, with clocks ahead, damage and bases, and what it counts.
 
 use bucky_whisper::{AggregationSix, ArchiveFill, Clocks, FillOptions};
 
@@ -35,7 +35,7 @@ fn the_base_may_lie_anywhere_in_either_ring() {
     for source_turn in 0..POINTS {
         for destination_turn in 0..POINTS {
             let (mut source, mut destination) = (archive(&even), archive(&odd));
-            // Positions count from the base, so the ring is turned by writing another point first.
+            // Positions count from the base, so writing another point first turns the ring.
             for (archive, turn) in
                 [(&mut source, source_turn), (&mut destination, destination_turn)]
             {
@@ -113,7 +113,7 @@ fn points_of_a_clock_that_is_ahead_are_filled_and_kept() {
 
 #[test]
 fn a_point_after_now_displaces_no_point_inside_the_window_and_the_other_way_round() {
-    // Both want the same position: they are one turn of the ring apart.
+    // Both belong to the same position: they are one turn of the ring apart.
     let (in_window, ahead) = (t(4), t(4) + RETENTION);
     let with = |t: u32| archive(&[(self::t(5), 5.0), (t, f64::from(t))]);
     for (source, destination) in [(in_window, ahead), (ahead, in_window)] {
@@ -122,7 +122,7 @@ fn a_point_after_now_displaces_no_point_inside_the_window_and_the_other_way_roun
         assert!(plan.is_empty());
         assert_eq!(plan.points_left_out(), 1, "and it is told");
     }
-    // Where the destination has neither, graphs come first.
+    // If the destination has neither point, the one inside the window is filled first.
     let mut longer = Archive::empty(STEP, 2 * POINTS);
     for t in [t(5), in_window, ahead] {
         longer.store(t, f64::from(t));
@@ -162,7 +162,7 @@ fn an_older_timestamp_that_is_no_point_gives_way() {
 }
 
 #[test]
-fn what_lies_at_the_wrong_position_or_between_slots_is_not_taken() {
+fn points_at_the_wrong_position_or_between_slots_are_not_taken() {
     let mut source = archive(&[(t(5), 5.0)]);
     source.slots[1] = (t(4) + 3, 7.0);
     source.slots[2] = (t(4), 7.0);
@@ -172,7 +172,7 @@ fn what_lies_at_the_wrong_position_or_between_slots_is_not_taken() {
 
 #[test]
 fn a_slot_never_written_is_no_point_of_1970() {
-    // All of an archive lies inside its window, and its empty slots hold timestamp 0.
+    // The whole archive lies inside its window, and its empty slots hold timestamp 0.
     let now = 35;
     let mut source = Archive::empty(STEP, POINTS);
     source.store(20, 2.0);
@@ -199,7 +199,7 @@ fn the_last_second_that_a_file_can_express_is_no_edge() {
 }
 
 #[test]
-fn a_plan_has_one_run_for_each_stretch_and_tells_what_each_archive_got() {
+fn a_plan_has_one_run_for_each_stretch_and_counts_for_each_archive() {
     let mut coarser = Archive::empty(30, 4);
     let newest = NOW - NOW % 30;
     coarser.store(newest - 90, 1.0);
@@ -214,7 +214,7 @@ fn a_plan_has_one_run_for_each_stretch_and_tells_what_each_archive_got() {
         plan.runs().map(|run| (run.offset, run.bytes.len() / 12)).collect();
     let header = 16 + 2 * 12;
     let coarser_at = header + 6 * 12;
-    // The coarser archive first. In it the slot at `newest - 90` becomes the base.
+    // The coarser archive comes first. In it the slot at `newest - 90` becomes the base.
     let expected = [(coarser_at, 1), (coarser_at + 24, 2), (header + 12, 2), (header + 48, 1)];
     assert_eq!(runs, expected);
     assert_eq!(plan.len_bytes(), 6 * 12);

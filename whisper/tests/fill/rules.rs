@@ -1,8 +1,9 @@
-//! The rules R1 to R3 as pictures: a letter a slot, the newest last.
+//! The rules R1 to R3 as pictures: one letter for each slot, the newest last.
 //!
-//! A digit is that value, `-` is -1, `i` is infinity, `n` is a stored NaN, `.` is nothing. A picture is as long as
-//! its archive, so it shows the whole window at [`NOW`]. The slots of 10, 30 and 90 seconds end together there:
-//! three letters of a finer picture lie under one of the next coarser, counted from the right.
+//! A digit is that value, `-` is -1, `i` is infinity, `n` is a stored NaN, `.` is an empty slot. A picture is
+//! as long as its archive, so it shows the whole window at [`NOW`]. There the slots of 10, 30 and 90 seconds
+//! end together: three letters of a finer picture lie under one letter of the next coarser picture, counted
+//! from the right.
 
 use crate::file::{Archive, File, filled, plan};
 
@@ -55,7 +56,7 @@ fn letter(value: f64) -> char {
     known.find(|(_, known)| *known == value).map_or('?', |(letter, _)| letter)
 }
 
-/// Fills and compares; then fills the outcome again, which must change nothing.
+/// Fills and compares; then fills the result again, which must change nothing.
 fn check(name: &str, source: &[u8], destination: &[u8], expected: Pictures<'_>) {
     let after = filled(source, destination, NOW);
     let expected: Vec<(u32, String)> =
@@ -65,7 +66,7 @@ fn check(name: &str, source: &[u8], destination: &[u8], expected: Pictures<'_>) 
 }
 
 #[test]
-fn what_the_destination_lacks_is_taken_and_what_it_has_stays() {
+fn missing_points_are_taken_and_existing_points_stay() {
     for (name, source, destination, expected) in [
         ("a gap of one (D8 b)", "2222222222", "11111.1111", "1111121111"),
         ("the point after a longer gap (D8 a)", "2222222222", "111...1111", "1112221111"),
@@ -89,7 +90,7 @@ fn what_the_destination_lacks_is_taken_and_what_it_has_stays() {
 }
 
 #[test]
-fn a_coarser_slot_is_rolled_up_anew_where_the_finer_archive_gained_a_point() {
+fn a_coarser_slot_is_rolled_up_again_if_the_finer_archive_gained_a_point() {
     fn case(
         name: &str,
         aggregation: u32,
@@ -187,7 +188,7 @@ fn a_coarser_slot_is_rolled_up_anew_where_the_finer_archive_gained_a_point() {
 
 #[test]
 fn a_roll_up_whose_finer_points_have_expired_is_not_recomputed() {
-    // The finer window has eight slots: of the span under the fourth coarser one the oldest is gone.
+    // The finer window has eight slots: the oldest slot under the fourth coarser slot has expired.
     for aggregation in 1..=8 {
         let source = draw(aggregation, 0.0, &[(10, "11111111"), (30, "......")]);
         let destination = draw(aggregation, 0.0, &[(10, ".2222222"), (30, "..9922")]);
@@ -198,7 +199,7 @@ fn a_roll_up_whose_finer_points_have_expired_is_not_recomputed() {
 
 #[test]
 fn a_counter_does_not_spike_where_its_history_meets_fresh_data() {
-    // The source has the history, the destination what came after the ring had changed.
+    // The source has the history, the destination the points from after the ring had changed.
     let source = draw(LAST, 0.0, &[(10, "1234....."), (30, "01234."), (90, ".24")]);
     let destination = draw(LAST, 0.0, &[(10, "....56789"), (30, "....69"), (90, "..9")]);
     let expected: Pictures<'_> = &[(10, "123456789"), (30, "012369"), (90, ".29")];
@@ -208,11 +209,11 @@ fn a_counter_does_not_spike_where_its_history_meets_fresh_data() {
 #[test]
 fn filling_a_file_from_its_own_copy_changes_nothing_though_its_roll_ups_are_not_those_of_its_points()
  {
-    // D8 c: the coarser values agree with nothing.
+    // D8 c: the coarser values do not match the finer ones.
     let pictures: Pictures<'_> = &[(10, "1.11..011"), (30, ".5n.81"), (90, "7.2")];
     let file = draw(AVERAGE, 0.5, pictures);
     assert!(plan(&file, &file, NOW).is_empty());
-    // A copy that differs in its header, and one with other bytes behind the archives.
+    // A copy with another header, and one with other bytes after the archives.
     assert!(plan(&draw(SUM, 0.0, pictures), &file, NOW).is_empty());
     let longer = [file.as_slice(), &[1, 2, 3]].concat();
     assert!(plan(&longer, &file, NOW).is_empty());

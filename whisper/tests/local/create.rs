@@ -70,7 +70,7 @@ fn of_many_who_create_one_file_at_once_one_does() {
 }
 
 #[test]
-fn what_cannot_be_created_leaves_nothing_behind() {
+fn a_failed_create_leaves_nothing_behind() {
     let folder = Folder::new();
     let missing = create(&folder.path("missing/a.wsp"), &options());
     assert!(matches!(missing, Err(CreateError::Write { .. })), "{missing:?}");

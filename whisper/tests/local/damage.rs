@@ -1,4 +1,4 @@
-//! Files from outside: whatever they hold, nothing panics.
+//! Files from outside the project: no content causes a panic.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::folder::{FILL, Folder, LOCK_LIMIT, NOW, options, update};
 
-/// Does to the file all that can be done to a file.
+/// Applies every operation to the file.
 fn exercise(path: &Path) {
     if let Ok(file) = WhisperFile::open(path, OpenMode::Read, LOCK_LIMIT) {
         let _ = file.last_point(NOW);

@@ -68,7 +68,7 @@ fn the_copy_of_a_file_with_holes_has_holes() {
     assert!(fs::metadata(&destination).unwrap().blocks() * 512 < 100_000);
 }
 
-/// The Go tool waits for its own lock for ever: D39.
+/// The Go tool waits for its own lock forever: D39.
 #[test]
 fn a_file_is_not_filled_from_itself_under_whatever_name() {
     let folder = Folder::new();
@@ -189,13 +189,13 @@ fn a_link_that_leads_nowhere_is_neither_followed_nor_replaced() {
     assert_eq!(folder.names(), ["link.wsp", "source.wsp"]);
 }
 
-/// The Go tool drops what the system says about its writes: D2.
+/// The Go tool ignores the errors of its writes: D2.
 #[test]
 fn a_write_that_the_system_refuses_is_an_error_that_names_the_file() {
     let folder = Folder::new();
     let source = folder.file("source.wsp", &[(NOW, 1.0)]);
     let content = fs::read(folder.create("empty.wsp")).unwrap();
-    // Opens for writing, and then refuses each write.
+    // The file can be opened for writing, but refuses each write.
     let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC;
     let sealed = fs::File::from(memfd_create("sealed.wsp", flags).unwrap());
     sealed.write_all_at(&content, 0).unwrap();
@@ -214,7 +214,7 @@ fn a_write_that_the_system_refuses_is_an_error_that_names_the_file() {
 fn a_copy_that_cannot_be_written_is_an_error_that_names_the_file() {
     let folder = Folder::new();
     let source = folder.file("source.wsp", &[(NOW, 1.0)]);
-    // Nothing can be created below it, whoever asks.
+    // No process can create a file below it, not even root.
     let destination = PathBuf::from("/proc/self/fdinfo/new.wsp");
     let refused = fill_file(&source, &destination, FILL, LOCK_LIMIT);
     assert!(

@@ -10,7 +10,7 @@ use bucky_whisper::{
 };
 
 pub(crate) const NOW: u32 = 1_700_000_000;
-/// Longer than any lock is held here, except where a test holds it on purpose.
+/// Longer than any lock is held here, except in tests that hold it on purpose.
 pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const FILL: FillOptions =
     FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::AvgZero };
@@ -28,14 +28,14 @@ impl Folder {
         self.folder.path().join(name)
     }
 
-    /// A new file of 60 points of 1 s and 10 of 60 s.
+    /// Creates a file with 60 points of 1 s and 10 points of 60 s.
     pub(crate) fn create(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         create(&path, &options()).unwrap();
         path
     }
 
-    /// Such a file with these points.
+    /// Creates such a file with these points.
     pub(crate) fn file(&self, name: &str, points: &[(u32, f64)]) -> PathBuf {
         let path = self.create(name);
         let points: Vec<Point> = points
@@ -46,7 +46,7 @@ impl Folder {
         path
     }
 
-    /// The names of all that is in the folder, hidden files too.
+    /// The names of all files in the folder, including hidden ones.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.folder.path())
             .unwrap()

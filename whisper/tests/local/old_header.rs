@@ -1,6 +1,7 @@
-//! A file that whisper 0.9.8 made, whose header begins with the time of the last update: read as average, and left so.
+//! A file of whisper 0.9.8, whose header begins with the time of the last update: it is read as average, and
+//! its header is kept.
 //!
-//! `data/before_0_9_9.py` made the file and the list of what whisper 0.9.8 reads from it.
+//! `data/before_0_9_9.py` created the file and the list of points that whisper 0.9.8 reads from it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use crate::folder::{FILL, Folder, LOCK_LIMIT, update};
 /// The time of the last update in the file, which is also when its newest point was written.
 const NOW: u32 = 1_284_000_600;
 const FILE: &[u8] = include_bytes!("data/before_0_9_9.wsp");
-/// A line a point: step, time, value.
+/// One line for each point: step, time, value.
 const POINTS: &str = include_str!("data/before_0_9_9.txt");
 const PATIENCE: Patience = Patience { lock: LOCK_LIMIT, writers: LOCK_LIMIT };
 
@@ -58,7 +59,7 @@ fn whisper_0_9_8_and_this_crate_read_the_same_points() {
             .collect();
         let found: Vec<Point> = points(FILE, step)
             .into_iter()
-            // A point of the slot that is under way is written, but no fetch returns it.
+            // A point of the unfinished slot is written, but no fetch returns it.
             .filter(|point| expected.iter().any(|other| other.timestamp == point.timestamp))
             .collect();
         assert_eq!(found, expected, "{step}");
@@ -86,7 +87,7 @@ fn a_fill_takes_its_points_and_a_copy_has_every_byte() {
     assert!(matches!(created, FillOutcome::Created { .. }), "{created:?}");
     assert_eq!(fs::read(&new).unwrap(), FILE);
 
-    // A file of today's header from the old one, and the old one from today's: each keeps its header.
+    // Fill a file with today's header from the old one, and the old one from today's: each keeps its header.
     let mut today = FILE.to_vec();
     today[..4].copy_from_slice(&Aggregation::Sum.code().to_be_bytes());
     today[40..].fill(0);
@@ -116,7 +117,7 @@ fn a_resize_keeps_the_first_field_and_a_method_that_was_asked_for_replaces_it() 
     assert_eq!(first_field(&path), NOW);
     assert_eq!(points(&fs::read(&path).unwrap(), 60), points(FILE, 60));
 
-    // What whisper.py since 1.0 needs to read it.
+    // whisper.py since 1.0 needs this to read it.
     let method = Modification { aggregation: Some(Aggregation::Average), resize: None };
     let before = fs::read(&path).unwrap();
     modify_file(&path, &method, NOW, PATIENCE).unwrap();

@@ -60,7 +60,7 @@ fn a_file_that_was_removed_while_its_lock_was_waited_for_is_missing() {
     assert!(refused.is_not_found(), "{refused}");
 }
 
-/// The Go tool answers for a folder with a length of 2^63 - 1, and hangs on a pipe: D44.
+/// The Go tool reports a length of 2^63 - 1 for a folder, and hangs on a pipe: D44.
 #[test]
 fn a_folder_a_pipe_and_a_device_are_refused_at_once() {
     let folder = Folder::new();
@@ -84,7 +84,7 @@ fn a_folder_a_pipe_and_a_device_are_refused_at_once() {
 }
 
 #[test]
-fn what_is_no_whisper_file_is_refused_with_its_name_and_the_reason() {
+fn an_invalid_whisper_file_is_refused_with_its_name_and_the_reason() {
     let folder = Folder::new();
     let path = folder.path("text.wsp");
     fs::write(&path, b"hello world, this is text").unwrap();
@@ -113,7 +113,7 @@ fn points_outside_the_retention_are_refused_and_change_nothing() {
     assert_ne!(fs::read(&path).unwrap(), before);
 }
 
-/// Where whisper.py writes on into the next archive.
+/// whisper.py would write on into the next archive.
 #[test]
 fn a_batch_that_goes_round_an_archive_twice_stays_inside_it() {
     let folder = Folder::new();
@@ -168,7 +168,7 @@ fn a_file_is_empty_once_all_its_points_have_expired() {
     let path = folder.file("a.wsp", &[(NOW, 1.0)]);
     let file = WhisperFile::open(&path, OpenMode::Read, LOCK_LIMIT).unwrap();
     assert!(!file.is_empty(NOW).unwrap());
-    // The coarser archive has the point of the minute, which keeps for ten.
+    // The coarser archive has the point of the minute, which it keeps for ten minutes.
     assert!(!file.is_empty(NOW - NOW % 60 + 599).unwrap());
     assert!(file.is_empty(NOW - NOW % 60 + 600).unwrap());
     assert_eq!(file.last_point(NOW - NOW % 60 + 600).unwrap(), None);

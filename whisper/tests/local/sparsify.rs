@@ -1,4 +1,4 @@
-//! Giving back the space of zeros, in files as a dense create leaves them.
+//! Freeing the space of zeros, in files as a dense create leaves them.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -14,7 +14,7 @@ use crate::folder::{Folder, LOCK_LIMIT};
 
 const SHORT: Duration = Duration::from_millis(30);
 
-/// A file of a million points, some 12 MB, one of them written.
+/// A file of a million points, some 12 MB, with one point written.
 fn large(folder: &Folder, layout: FileLayout) -> PathBuf {
     let path = folder.path("large.wsp");
     let options = CreateOptions {
@@ -26,7 +26,8 @@ fn large(folder: &Folder, layout: FileLayout) -> PathBuf {
     create(&path, &options).unwrap();
     let file = File::options().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[7; 12], 5_000_008).unwrap();
-    // How much space it takes is final only on the disk; and a hole would wait for the disk, maybe longer than a lease lasts.
+    // The disk usage is final only after a sync. Otherwise a hole would wait for the disk, maybe longer than
+    // the lease.
     file.sync_all().unwrap();
     path
 }
@@ -60,7 +61,7 @@ fn a_sparsified_file_is_the_same_file_with_the_same_content_in_less_space() {
             assert_eq!(told(&after), told(&before));
             assert_eq!(folder.names(), ["large.wsp", "link.wsp"]);
 
-            // There is nothing to gain any more, and it is left alone.
+            // A second call has nothing to free, and does not touch the file.
             assert_eq!(sparsify(&path, how, LOCK_LIMIT).unwrap(), 0);
             let again = fs::metadata(&path).unwrap();
             assert_eq!((again.ctime(), again.ctime_nsec()), (after.ctime(), after.ctime_nsec()));
@@ -68,7 +69,7 @@ fn a_sparsified_file_is_the_same_file_with_the_same_content_in_less_space() {
     }
 }
 
-/// ext4 keeps the list of a file's pieces in a block of its own where there are more than four.
+/// If a file has more than four extents, ext4 keeps their list in a separate block.
 #[test]
 fn a_file_in_many_pieces_is_left_alone_once_its_zeros_are_given_back() {
     const BLOCK: u64 = 4096;
@@ -83,11 +84,11 @@ fn a_file_in_many_pieces_is_left_alone_once_its_zeros_are_given_back() {
             }
             file.sync_all().unwrap();
         };
-        // One after the other on the disk, with the zeros in another place.
+        // The blocks are contiguous on the disk, with the zeros in another place.
         write(100..140, 1);
         write(101..141, 0);
         drop(file);
-        // The list's block may come, or go, with the holes.
+        // Punching holes may add or remove the list's block.
         let freed = sparsify(&path, how, LOCK_LIMIT).unwrap();
         assert!((19 * BLOCK..=21 * BLOCK).contains(&freed), "{freed}");
         let after = fs::metadata(&path).unwrap();
@@ -98,7 +99,7 @@ fn a_file_in_many_pieces_is_left_alone_once_its_zeros_are_given_back() {
 }
 
 #[test]
-fn a_file_that_somebody_has_open_or_locked_is_left_alone() {
+fn a_file_that_is_open_or_locked_elsewhere_is_left_alone() {
     let folder = Folder::new();
     let path = large(&folder, FileLayout::Dense);
     let blocks = || fs::metadata(&path).unwrap().blocks();
@@ -118,7 +119,7 @@ fn a_file_that_somebody_has_open_or_locked_is_left_alone() {
 }
 
 #[test]
-fn what_is_no_file_is_an_error_that_names_it() {
+fn a_missing_or_special_file_is_an_error_that_names_it() {
     let folder = Folder::new();
     let path = folder.path("nope.wsp");
     let refused = sparsify(&path, KeepOut::Lease, SHORT).unwrap_err();

@@ -1,4 +1,4 @@
-//! Fills of files with many small gaps while whisper.py, without a lock, updates them.
+//! Fills of files with many small gaps, while whisper.py updates them without a lock.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -16,10 +16,10 @@ use bucky_whisper::{
 use crate::python::{LOCK_LIMIT, python};
 
 const FILES: usize = 40;
-/// The points of the one archive, a second each.
+/// The points of the only archive, one a second.
 const POINTS: u32 = 1200;
 const NOW: u32 = 1_700_000_000;
-/// How often the writer goes through all files.
+/// How many times the writer updates all files.
 const PASSES: u32 = 60;
 
 fn lay(path: &Path, keep: impl Fn(u32) -> bool) {
@@ -38,7 +38,7 @@ fn lay(path: &Path, keep: impl Fn(u32) -> bool) {
     file.update_many(&points, NOW).unwrap();
 }
 
-/// Every update of the writer is for a slot that is there already, between two that a fill puts in.
+/// Every update of the writer goes to an existing slot, between two slots that a fill writes.
 #[test]
 fn no_update_of_whisper_without_a_lock_is_undone_by_a_fill() {
     let folder = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ fn no_update_of_whisper_without_a_lock_is_undone_by_a_fill() {
         .unwrap();
     let options = FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::AvgZero };
     let (mut fills, mut told) = (0, HashSet::new());
-    // Again and again: each time the slots that a fill has put in are made gaps anew, by writes of just those.
+    // In each round, writes of single slots turn the slots that the fill has written back into gaps.
     while writer.try_wait().unwrap().is_none() {
         for (number, path) in paths.iter().enumerate() {
             match fill_file(&source, path, options, LOCK_LIMIT) {
@@ -90,7 +90,8 @@ fn no_update_of_whisper_without_a_lock_is_undone_by_a_fill() {
     }
 }
 
-/// Whether this machine stood still in the middle of a write. A point of the writer may be lost then, and that is told.
+/// Whether this machine stalled in the middle of a write. A point of the writer may be lost then, and the
+/// error says so.
 fn took_too_long(error: &FillFileError) -> bool {
     let first: &(dyn Error + 'static) = error;
     let errors = std::iter::successors(Some(first), |&error| error.source());
@@ -98,7 +99,7 @@ fn took_too_long(error: &FillFileError) -> bool {
     systems.any(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
-/// Takes away every other point, slot by slot.
+/// Removes every other point, slot by slot.
 fn make_gaps(path: &Path, gone: &[u8]) {
     let image = Image::parse(gone).unwrap();
     let archive = image.archive(0).unwrap();

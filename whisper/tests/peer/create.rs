@@ -159,7 +159,7 @@ fn retention_texts_mean_what_they_mean_to_whisper() {
     }
     let mut operations = Operations::default();
     for text in &texts {
-        // A precision of 0 is a division by zero there; ours is a refusal, see the crate's own tests.
+        // A precision of 0 is a division by zero in whisper.py; ours is refused, see the crate's own tests.
         let text = if text.starts_with('0') { "60:1" } else { text };
         operations.add(&json!({"op": "parse_retention", "text": text}));
     }

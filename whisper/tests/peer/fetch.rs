@@ -1,4 +1,4 @@
-//! Fetching: they read from our files what we read from theirs.
+//! Fetching: whisper.py reads from our files what we read from its files.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn any_file_reads_as_it_does_in_whisper() {
     assert!(found > 1_000, "points were there to be read: {found}");
 }
 
-/// Spans inside, across and beyond the retention, empty ones, and ones that end before they begin.
+/// Spans inside, across and beyond the retention, empty spans, and spans that end before they begin.
 fn any_span(random: &mut Random, layout: &[(u32, u32, u32)]) -> (u32, u32, u32) {
     let edges: Vec<u32> = layout.iter().map(|(_, step, points)| step * points).collect();
     let reach = edges.iter().copied().max().unwrap();

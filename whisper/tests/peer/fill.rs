@@ -1,7 +1,8 @@
 //! Two halves of a series, each written by whisper.py, filled by us, read by whisper.py.
 //!
-//! The series lies wholly inside the finest archive's window and fills whole slots of the coarsest one. So the rules
-//! imply that the outcome reads like a file that received every point directly: all points, and all roll-ups.
+//! The series lies completely inside the finest archive's window and fills whole slots of the coarsest
+//! archive. By the rules, the result must read like a file that received every point directly: all points,
+//! and all roll-ups.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use crate::python::{Operations, from_bits, to_bits, to_hex};
 /// Seconds per point and points of the archives.
 const RETENTIONS: [(u32, u32); 3] = [(10, 60), (30, 40), (90, 40)];
 const SPAN: u32 = 90;
-/// The first point, and how many there are.
+/// The time of the first point, and the number of points.
 const START: u32 = SPAN * 18_888_889;
 const POINTS: u32 = 5 * SPAN / 10;
 /// The last second of the last point.
@@ -21,17 +22,17 @@ const NOW: u32 = START + 10 * POINTS - 1;
 
 #[derive(Clone, Copy, Debug)]
 enum Writing {
-    /// Each point at its own time, as carbon does it.
+    /// Each point at its own time, as carbon usually writes.
     OneByOne,
-    /// All at once, as after carbon's cache has grown.
+    /// All points at once, as carbon writes after its cache has grown.
     Many,
 }
 
 struct Case {
     label: String,
-    /// The points at even and odd places, then all of them.
+    /// The files with the points at even positions, at odd positions, and with all points.
     paths: [String; 3],
-    /// The answers that have the content of those files.
+    /// The numbers of the answers that have the content of those files.
     contents: [usize; 3],
 }
 
@@ -101,7 +102,7 @@ fn write_halves(folder: &Path) -> (Vec<Case>, Vec<Value>) {
     (cases, answers)
 }
 
-/// Writes the points at those places of the series that `keep` keeps.
+/// Writes the points at those positions of the series for which `keep` returns true.
 fn write_points(
     writing: &mut Operations,
     path: &str,
@@ -127,7 +128,7 @@ fn write_points(
     }
 }
 
-/// Values of both signs that rounding shows in; every eleventh is zero.
+/// Values of both signs that reveal differences in rounding; every eleventh is zero.
 fn value(n: u32) -> f64 {
     (f64::from(n * 7 % 11) - 5.0) * 0.37
 }

@@ -1,4 +1,4 @@
-//! The files that the cases work on.
+//! The files that the cases use.
 
 use bucky_whisper::{Aggregation, Archive, Header, Point, Retention, XFilesFactor};
 
@@ -23,23 +23,24 @@ pub(crate) fn retentions(layout: &[(u32, u32)]) -> Vec<Retention> {
     layout.iter().map(|(step, points)| Retention::new(*step, *points).unwrap()).collect()
 }
 
-/// Archives as (gap before it, seconds per point, points) that whisper.py never creates but does read. Each coarser
-/// step is a multiple of the finer ones, so that it also updates them in a way that means something.
+/// Archives as (gap before it, seconds per point, points) that whisper.py never creates but can read. Each
+/// coarser step is a multiple of the finer ones, so that updates are well defined.
 pub(crate) const ODD_LAYOUTS: [&[(u32, u32, u32)]; 4] = [
     // Bytes that belong to no archive.
     &[(24, 1, 10), (5, 5, 12)],
-    // A finer archive that is shorter than one coarser slot, and one that it goes round more than twice.
+    // A finer archive that is shorter than one coarser slot, and one that a coarser slot wraps around more
+    // than twice.
     &[(0, 1, 3), (0, 5, 10)],
     &[(0, 1, 3), (0, 7, 10)],
     // Equal reach.
     &[(0, 1, 60), (0, 5, 12), (0, 60, 1)],
 ];
 
-/// Archives in an order, and with steps, in which nothing is rolled up.
+/// Archives in an order, or with steps, for which nothing is rolled up.
 pub(crate) const UNORDERED_LAYOUTS: [&[(u32, u32, u32)]; 3] =
     [&[(0, 60, 10), (0, 1, 60)], &[(0, 10, 6), (0, 15, 9)], &[(3, 15, 9), (1, 10, 6), (0, 60, 3)]];
 
-/// The content of a file of `archives` whose slots are full, stale, empty or nonsense, around `now`.
+/// The content of a file of `archives` whose slots are full, stale, empty or damaged, around `now`.
 pub(crate) fn any_content(random: &mut Random, archives: &[(u32, u32, u32)], now: u32) -> Vec<u8> {
     let mut end = 16 + 12 * u32::try_from(archives.len()).unwrap();
     let mut header = Header {
@@ -55,7 +56,7 @@ pub(crate) fn any_content(random: &mut Random, archives: &[(u32, u32, u32)], now
         header.max_retention = header.max_retention.max(seconds_per_point * points);
     }
     if random.below(4) == 0 {
-        // Shorter than the archives, for once: whisper.py takes the header's word.
+        // Sometimes shorter than the archives: whisper.py uses the header's value.
         header.max_retention = header.max_retention / 2 + 1;
     }
     let mut bytes = header.encode();
@@ -77,7 +78,8 @@ fn any_base(random: &mut Random, archive: &Archive, now: u32) -> u32 {
     base - base % archive.seconds_per_point
 }
 
-/// What lies at `position`: a point of this turn of the ring, of another, nothing, or a time that belongs elsewhere.
+/// The content of `position`: a point of this turn of the ring or of another, nothing, or a time that belongs
+/// elsewhere.
 fn any_stored(random: &mut Random, archive: &Archive, base: u32, position: u32) -> Point {
     if base == 0 {
         return Point { timestamp: 0, value: 0.0 };

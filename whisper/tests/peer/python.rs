@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// How long a lock may take. A process that another test starts holds our locks until it has begun.
+/// How long a lock may take. A child process of another test holds our locks until its exec.
 pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The environment variable that names a Python that has whisper.py.
 const PYTHON: &str = "BUCKY_PEERS_PYTHON";
 
-/// A Python that has whisper.py.
+/// The Python that has whisper.py.
 pub(crate) fn python() -> OsString {
     std::env::var_os(PYTHON).unwrap_or_else(|| {
         panic!("{PYTHON} is not set: it names a Python that has whisper.py 1.1.10; scripts/test sets it up")
     })
 }
 
-/// Operations for one Python process, and the answers to them.
+/// Operations for one Python process.
 #[derive(Default)]
 pub(crate) struct Operations {
     lines: Vec<String>,
@@ -30,18 +30,18 @@ pub(crate) struct Operations {
 }
 
 impl Operations {
-    /// Operations of a Python that walks its sets in its own order.
+    /// Operations for a Python that uses its own set order.
     pub(crate) fn in_python_set_order() -> Self {
         Self { arguments: vec!["--python-set-order"], ..Self::default() }
     }
 
-    /// Adds an operation; its answer will have the number that is returned.
+    /// Adds an operation, and returns the number of its answer.
     pub(crate) fn add(&mut self, operation: &Value) -> usize {
         self.lines.push(operation.to_string());
         self.lines.len() - 1
     }
 
-    /// Carries all of them out; one answer for each, in their order.
+    /// Runs all operations, and returns one answer for each, in the same order.
     pub(crate) fn run(&self) -> Vec<Value> {
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("operations");
@@ -67,18 +67,18 @@ impl Operations {
     }
 }
 
-/// The bits of a value, as the driver has them.
+/// The bits of a value, in the driver's format.
 pub(crate) fn to_bits(value: f64) -> Value {
     Value::String(format!("{:016x}", value.to_bits()))
 }
 
-/// The value that the driver's answer has.
+/// The value in the driver's answer.
 pub(crate) fn from_bits(value: &Value) -> Option<f64> {
     let digits = value.as_str()?;
     Some(f64::from_bits(u64::from_str_radix(digits, 16).unwrap()))
 }
 
-/// Bytes as the driver has them.
+/// Bytes in the driver's format.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

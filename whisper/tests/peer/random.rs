@@ -28,9 +28,9 @@ impl Random {
         choices[self.below(u32::try_from(choices.len()).unwrap()) as usize]
     }
 
-    /// A value as metrics have them, or one that is hard on floating point arithmetic.
+    /// A value as metrics have them, or one that is difficult for floating-point arithmetic.
     ///
-    /// No sum of a few of them overflows: which NaN comes of two infinities is up to the processor.
+    /// No sum of a few of them overflows: which NaN two infinities give depends on the processor.
     pub(crate) fn value(&mut self) -> f64 {
         let small = f64::from(self.below(2_000)) - 1_000.0;
         match self.below(12) {

@@ -29,7 +29,7 @@ fn every_method_rolls_up_to_whispers_bits() {
     for ((method, finer), answer) in cases.into_iter().zip(operations.run()) {
         let ours = method.roll_up(AggregationSix::AvgZero, &finer).unwrap();
         let theirs = from_bits(&answer["value"]).unwrap();
-        // Which bits a NaN has is up to the processor; whether it is one is not.
+        // The bits of a NaN depend on the processor; whether it is a NaN does not.
         let equal = ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan());
         assert!(equal, "{method} of {finer:?}: ours {ours:?}, theirs {theirs:?}");
     }

@@ -1,4 +1,4 @@
-//! Updating files: after each operation ours has the bytes of theirs.
+//! Updating files: after each operation our file has the same bytes as that of whisper.py.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use crate::layouts::{LAYOUTS, ODD_LAYOUTS, X_FILES_FACTORS, any_content, retenti
 use crate::python::{LOCK_LIMIT, Operations, to_bits, to_hex};
 use crate::random::{Random, SEEDS};
 
-/// Where the time of the cases begins.
+/// The time at which the cases begin.
 const START: u32 = 1_700_000_000;
-/// How many operations a file goes through.
+/// How many operations each file gets.
 const OPERATIONS: usize = 30;
 
 #[derive(Clone, Debug)]
@@ -72,7 +72,8 @@ fn any_file_that_whisper_reads_is_updated_as_whisper_does() {
     session.compare();
 }
 
-/// The order in which Python walks a set decides which slot of an empty archive becomes its first, and nothing else.
+/// The order in which Python walks a set decides which slot of an empty archive becomes its first, and
+/// nothing else.
 #[test]
 fn files_read_the_same_in_whatever_order_python_rolled_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -112,10 +113,10 @@ fn files_read_the_same_in_whatever_order_python_rolled_up() {
     }
 }
 
-/// Operations that were carried out on our files, and are still to be carried out on the peer's.
+/// Operations that were applied to our files, and will be applied to the peer's.
 struct Session {
     operations: Operations,
-    /// For each operation what it was, and our file after it; `None` if it was refused.
+    /// For each operation, its description and our file after it, or `None` if it was refused.
     ours: Vec<(String, Option<String>)>,
 }
 
@@ -172,7 +173,7 @@ impl Session {
         self.ours.push((format!("{path:?} at {now}: {operation:?}"), content));
     }
 
-    /// Has the peer do all that, and compares; how many points both refused.
+    /// Lets the peer apply all operations, and compares. Returns how many points both refused.
     fn compare(self) -> usize {
         let mut refused = 0;
         for ((what, ours), theirs) in self.ours.into_iter().zip(self.operations.run()) {
@@ -220,7 +221,7 @@ fn any_edge_point(random: &mut Random, now: u32, reach: u32, edges: &[u32]) -> P
 fn any_batch(random: &mut Random, now: u32, reach: u32, finest_points: u32) -> Vec<Point> {
     let count = 1 + random.below(40);
     let span = random.pick(&[3, 20, reach]);
-    // Where a batch may go round an archive more than once, whisper.py writes into the next.
+    // If a batch may wrap around an archive more than once, whisper.py writes into the next one.
     let ahead = if count <= finest_points { random.below(4) } else { 0 };
     (0..count)
         .map(|_| Point {

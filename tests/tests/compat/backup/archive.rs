@@ -1,4 +1,4 @@
-//! What is in an archive, and what GNU tar says of it.
+//! The content of an archive, and how GNU tar reads it.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -9,7 +9,8 @@ use bucky_tests::metrics::{self, LAYOUTS, MINUTES, minutes, newest_minute, now};
 use super::{files_below, gnu_tar, listed, points_in, tar, unpacked};
 use crate::cluster;
 
-/// Metrics of all layouts, a name that fits no header, one that is not ASCII, and modes and times of their own.
+/// Metrics of all layouts, with a name that fits no header, one that is not ASCII, and different modes and
+/// times.
 fn laid(cluster: &TestCluster) -> Vec<String> {
     cluster.scatter(60, cluster.ring());
     let long = format!("long.{}.{}", "d".repeat(180), "f".repeat(180));
@@ -27,7 +28,7 @@ fn laid(cluster: &TestCluster) -> Vec<String> {
     names
 }
 
-/// Wants the unpacked files to be those of the nodes, byte for byte, with mode and time.
+/// Checks that the unpacked files equal those of the nodes, byte for byte, with mode and time.
 #[track_caller]
 fn assert_same_files(cluster: &TestCluster, folder: &Path, names: &[String]) {
     let files = files_below(folder);
@@ -46,8 +47,8 @@ fn gnu_tar_lists_and_unpacks_an_archive_without_a_word() {
     let cluster = cluster(3).start();
     let names = laid(&cluster);
     let (run, path) = tar(&cluster, &["-r", "."]);
-    let run = run.assert_code(0).assert_tells("Archive complete.\n");
-    run.assert_tells(&format!("Total metrics selected for tar: {}\n", names.len()));
+    let run = run.assert_code(0).assert_stderr_has("Archive complete.\n");
+    run.assert_stderr_has(&format!("Total metrics selected for tar: {}\n", names.len()));
     let paths: Vec<String> =
         names.iter().map(|name| format!("{}.wsp", name.replace('.', "/"))).collect();
     assert_eq!(listed(&cluster, &path), paths);
@@ -92,7 +93,7 @@ fn gzip_zstd_and_sparse_archives_unpack_to_the_same_files() {
     cluster.bucky(&["tar", "-r", ".", "--gzip", "--zstd"]).assert_code(2);
 }
 
-/// Whisper files are mostly zeros for long.
+/// Whisper files consist mostly of zeros for a long time.
 #[test]
 fn a_sparse_archive_unpacks_with_holes() {
     let cluster = cluster(1).start();
@@ -110,24 +111,25 @@ fn a_sparse_archive_unpacks_with_holes() {
     );
 }
 
-/// D23: of a metric on two nodes the Go tool stores one copy twice, and the other is not in the archive.
+/// D23: for a metric on two nodes the Go tool stores one copy twice, and the other copy is not in the
+/// archive.
 #[test]
 fn a_metric_on_two_nodes_is_one_member_with_the_points_of_both() {
     let cluster = cluster(3).start();
     let newest = newest_minute();
     let owner = cluster.owners("dup.x")[0];
-    let stray = (owner + 1) % 3;
-    // Each has what the other lacks, and both have the first minute, of which the owner's counts.
+    let misplaced = (owner + 1) % 3;
+    // Each has points that the other lacks. Both have the first minute, for which the owner's value is kept.
     let own = minutes(newest, [1.0, f64::NAN, 3.0, f64::NAN]);
     let other = minutes(newest, [100.0, 2.0, f64::NAN, 4.0]);
     let known = |points: &[bucky_whisper::Point]| -> Vec<bucky_whisper::Point> {
         points.iter().filter(|point| !point.value.is_nan()).copied().collect()
     };
     cluster.node(owner).write("dup.x", &MINUTES, &known(&own));
-    cluster.node(stray).write("dup.x", &MINUTES, &known(&other));
+    cluster.node(misplaced).write("dup.x", &MINUTES, &known(&other));
     cluster.node(owner).write("solo.y", &MINUTES, &known(&own));
     let (run, path) = tar(&cluster, &["dup.x", "solo.y"]);
-    run.assert_code(0).assert_tells("Total metrics selected for tar: 2\n").assert_tells(
+    run.assert_code(0).assert_stderr_has("Total metrics selected for tar: 2\n").assert_stderr_has(
         "1 metric is on several nodes: the archive has one file with the points of all copies.",
     );
     assert_eq!(listed(&cluster, &path), ["dup/x.wsp", "solo/y.wsp"]);
@@ -136,7 +138,7 @@ fn a_metric_on_two_nodes_is_one_member_with_the_points_of_both() {
     assert_eq!(values, [1.0, 2.0, 3.0, 4.0]);
 }
 
-/// With a replication factor of 2 every metric is on two nodes; what each of them lacks differs.
+/// With a replication factor of 2 every metric is on two nodes, and each of them lacks different points.
 #[test]
 fn the_archive_of_a_replicated_cluster_has_every_point_of_every_copy() {
     let cluster = cluster(3).replication_factor(2).start();
@@ -152,7 +154,7 @@ fn the_archive_of_a_replicated_cluster_has_every_point_of_every_copy() {
         }
     }
     let (run, path) = tar(&cluster, &["-r", "^r"]);
-    run.assert_code(0).assert_tells("200 metrics are on several nodes");
+    run.assert_code(0).assert_stderr_has("200 metrics are on several nodes");
     let files = files_below(&unpacked(&cluster, &path));
     assert_eq!(files.len(), 200);
     for (name, path) in files {
@@ -161,7 +163,7 @@ fn the_archive_of_a_replicated_cluster_has_every_point_of_every_copy() {
     }
 }
 
-/// What cannot be brought together is in the archive all the same.
+/// Copies that cannot be merged are in the archive anyway.
 #[test]
 fn copies_of_different_retentions_are_all_in_the_archive() {
     let cluster = cluster(2).start();
@@ -172,13 +174,15 @@ fn copies_of_different_retentions_are_all_in_the_archive() {
     let path = cluster.node(1).path("packed");
     std::fs::write(&path, &compressed).unwrap();
     let (run, path) = tar(&cluster, &["-f", "-r", "^(two.x|packed)$"]);
-    run.assert_code(0).assert_tells("two.x: the copies of").assert_tells("cannot be merged");
+    run.assert_code(0)
+        .assert_stderr_has("two.x: the copies of")
+        .assert_stderr_has("cannot be merged");
     assert_eq!(listed(&cluster, &path), ["packed.wsp", "two/x.wsp", "two/x.wsp"]);
     let folder = unpacked(&cluster, &path);
     assert!(std::fs::read(folder.join("packed.wsp")).unwrap() == compressed);
 }
 
-/// What is moved while it is read is in the archive, wherever it was found.
+/// A metric that is moved while the archive is read is in it, wherever it was found.
 #[test]
 fn an_archive_that_is_made_during_a_move_has_everything() {
     let cluster = cluster(4).lay();

@@ -1,4 +1,4 @@
-//! Archives made by other tools, and members that are no metrics.
+//! Archives from other tools, and members that are not metrics.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -51,12 +51,12 @@ fn archives_that_gnu_tar_made_of_a_store_are_restored() {
         assert!(listed(&cluster, &path).iter().any(|member| member == "./"), "{flags:?}");
         restore(&cluster, &[], &path)
             .assert_code(0)
-            .assert_tells("42 metrics restored: 42 created, 0 filled, 0 unchanged");
+            .assert_stderr_has("42 metrics restored: 42 created, 0 filled, 0 unchanged");
         cluster.assert_all_in_place(&before);
     }
 }
 
-/// `tar -S` in each of its formats: never zeros where points were, never points where none were.
+/// `tar -S` in each of its formats: points never become zeros, and zeros never become points.
 #[test]
 fn sparse_archives_of_gnu_tar_are_restored_byte_for_byte() {
     let cluster = cluster(1).start();
@@ -64,7 +64,7 @@ fn sparse_archives_of_gnu_tar_are_restored_byte_for_byte() {
     let deep = format!("deep.{}.{}", "d".repeat(120), "f".repeat(120));
     let names = ["m.year", "m.other", deep.as_str()];
     for (number, name) in names.into_iter().enumerate() {
-        // Points in many places, so that the map is longer than a header holds.
+        // Points in many places, so that the map is longer than a header can hold.
         let step = 3_600 * (u32::try_from(number).unwrap() + 1);
         let newest = newest_minute();
         let points = (0..200).map(|age| bucky_whisper::Point {
@@ -100,7 +100,7 @@ fn sparse_archives_of_gnu_tar_are_restored_byte_for_byte() {
         let args = [&["-c", "-S", "-f", text.as_str()], flags, &["."]].concat();
         gnu_tar(&store, &args).assert_code(0);
         assert!(path.metadata().unwrap().len() < 6_000_000, "{flags:?} is not sparse");
-        restore(&cluster, &[], &path).assert_code(0).assert_tells("3 created");
+        restore(&cluster, &[], &path).assert_code(0).assert_stderr_has("3 created");
         assert!(contents() == before, "{flags:?}");
     }
 }
@@ -119,12 +119,13 @@ fn an_archive_of_a_daemon_is_restored_with_what_its_report_says() {
     empty(&cluster);
     restore(&cluster, &[], &path)
         .assert_code(0)
-        .assert_tells("bucky: a.missing is not in the archive: ")
-        .assert_tells("2 metrics restored: 2 created");
+        .assert_stderr_has("bucky: a.missing is not in the archive: ")
+        .assert_stderr_has("2 metrics restored: 2 created");
     assert_eq!(cluster.ledger().misplaced(cluster.ring()), 0);
 }
 
-/// D43: the Go tool makes a metric of every file, and hashes `/abs/x.wsp` by a name that it does not store it under.
+/// D43: the Go tool makes a metric of every file, and hashes `/abs/x.wsp` by another name than it stores it
+/// under.
 #[test]
 fn members_that_are_no_metrics_are_refused_by_name_and_the_rest_is_restored() {
     let cluster = cluster(2).start();
@@ -180,12 +181,12 @@ fn members_that_are_no_metrics_are_refused_by_name_and_the_rest_is_restored() {
         let lines: Vec<&str> = run.stderr.lines().filter(|line| line.contains(member)).collect();
         assert!(lines.len() == 1 && lines[0].contains(reason), "{member}: {lines:?}: {run}");
     }
-    run.assert_tells("1 metric restored: 1 created").assert_tells("8 refused.");
+    run.assert_stderr_has("1 metric restored: 1 created").assert_stderr_has("8 refused.");
     let names: Vec<String> = cluster.nodes().iter().flat_map(|node| node.metrics()).collect();
     assert_eq!(names, ["good.x"]);
 }
 
-/// Of two members of one name both are filled in, the first one first.
+/// If two members have the same name, both are filled in, the first one first.
 #[test]
 fn a_member_that_comes_twice_fills_twice() {
     let cluster = cluster(2).start();
@@ -201,20 +202,22 @@ fn a_member_that_comes_twice_fills_twice() {
         gnu_tar(&store, &[flag, "-f", path.to_str().unwrap(), "tw/x.wsp"]).assert_code(0);
     }
     assert_eq!(listed(&cluster, &path), ["tw/x.wsp", "tw/x.wsp"]);
-    restore(&cluster, &[], &path).assert_code(0).assert_tells("1 created, 1 filled");
+    restore(&cluster, &[], &path).assert_code(0).assert_stderr_has("1 created, 1 filled");
     let ledger = cluster.ledger();
     let values: Vec<f64> =
         ledger.only_archive("tw.x", 60).iter().rev().map(|point| point.value).collect();
     assert_eq!(values, [1.0, 2.0, 3.0]);
-    // Two archives in one file are not one archive.
+    // Two archives in one file are not a valid archive.
     let one = std::fs::read(&path).unwrap();
     std::fs::write(&path, [one.as_slice(), &one].concat()).unwrap();
-    restore(&cluster, &[], &path).assert_code(1).assert_tells("there is more data after the end");
+    restore(&cluster, &[], &path)
+        .assert_code(1)
+        .assert_stderr_has("there is more data after the end");
 }
 
-/// go-carbon's compressed files are carried whole.
+/// go-carbon's compressed files are archived and restored as a whole.
 #[test]
-fn compressed_files_are_archived_and_restored_whole() {
+fn compressed_files_are_archived_and_restored_completely() {
     let cluster = cluster(2).start();
     let content = [b"whisper_compressed".as_slice(), &[7; 500]].concat();
     let owner = cluster.node(cluster.owners("packed.x")[0]);
@@ -222,9 +225,9 @@ fn compressed_files_are_archived_and_restored_whole() {
     let (run, path) = tar(&cluster, &["packed.x"]);
     run.assert_code(0);
     empty(&cluster);
-    restore(&cluster, &[], &path).assert_code(0).assert_tells("1 created");
+    restore(&cluster, &[], &path).assert_code(0).assert_stderr_has("1 created");
     assert!(std::fs::read(owner.path("packed.x")).unwrap() == content);
-    restore(&cluster, &[], &path).assert_code(0).assert_tells("1 unchanged");
+    restore(&cluster, &[], &path).assert_code(0).assert_stderr_has("1 unchanged");
     owner.put("packed.x", &[content.as_slice(), b"more"].concat());
-    restore(&cluster, &[], &path).assert_code(1).assert_tells("1 compressed");
+    restore(&cluster, &[], &path).assert_code(1).assert_stderr_has("1 compressed");
 }

@@ -1,10 +1,10 @@
-//! `bucky tar` and `bucky restore`, with GNU tar as the judge of what an archive is.
+//! `bucky tar` and `bucky restore`, with GNU tar as the reference for archives.
 //!
-//! - `archive`: what is in an archive, and what GNU tar says of it
-//! - `selection`: which metrics, and what a command line means
-//! - `trouble`: nodes that go away, files that are damaged, output that is not taken
-//! - `restored`: from one cluster into another
-//! - `foreign`: archives made by other tools, and members that are no metrics
+//! - `archive`: the content of an archive, and how GNU tar reads it
+//! - `selection`: selecting metrics, and the meaning of the command line
+//! - `trouble`: nodes that go down, damaged files, output that cannot be written
+//! - `restored`: from one cluster to another
+//! - `foreign`: archives from other tools, and members that are not metrics
 //! - `scale`: 100,000 names, and writers that do not wait
 
 mod archive;
@@ -23,13 +23,13 @@ use bucky_tests::{Finished, Running, TestCluster};
 use bucky_whisper::{Image, MetricName, Point};
 use walkdir::WalkDir;
 
-/// Runs `bucky tar` after a new scan, its data going to a file, which is given too.
+/// Runs `bucky tar` after a new scan, and returns the file with its output too.
 #[track_caller]
 fn tar(cluster: &TestCluster, args: &[&str]) -> (Finished, PathBuf) {
     tar_from(cluster, args, Stdio::null())
 }
 
-/// The same, with something on standard input.
+/// Runs `bucky tar` with `input` as its standard input.
 #[track_caller]
 fn tar_from(cluster: &TestCluster, args: &[&str], input: Stdio) -> (Finished, PathBuf) {
     let path = cluster.path("archive.tar");
@@ -38,7 +38,7 @@ fn tar_from(cluster: &TestCluster, args: &[&str], input: Stdio) -> (Finished, Pa
     (Running::start_between(command, input, Some(data)).finish(), path)
 }
 
-/// `bucky restore` of a file.
+/// Runs `bucky restore` of a file.
 #[track_caller]
 fn restore(cluster: &TestCluster, args: &[&str], path: &Path) -> Finished {
     let path = path.to_str().unwrap();
@@ -60,7 +60,7 @@ fn gnu_tar(folder: &Path, args: &[&str]) -> Finished {
     Running::start(command).finish()
 }
 
-/// What GNU tar lists, which it does without a word on standard error.
+/// The members that GNU tar lists; it must print nothing to standard error.
 #[track_caller]
 fn listed(cluster: &TestCluster, path: &Path) -> Vec<String> {
     let listed = gnu_tar(
@@ -72,7 +72,7 @@ fn listed(cluster: &TestCluster, path: &Path) -> Vec<String> {
     listed.stdout.lines().map(str::to_owned).collect()
 }
 
-/// What GNU tar unpacks, which it does without a word on standard error: a folder.
+/// The folder into which GNU tar unpacks; it must print nothing to standard error.
 #[track_caller]
 fn unpacked(cluster: &TestCluster, path: &Path) -> PathBuf {
     let folder = cluster.path("unpacked");
@@ -84,7 +84,7 @@ fn unpacked(cluster: &TestCluster, path: &Path) -> PathBuf {
     folder
 }
 
-/// By name, the files below a folder.
+/// The files below a folder, by name.
 fn files_below(folder: &Path) -> BTreeMap<String, PathBuf> {
     let entries = WalkDir::new(folder).into_iter().map(Result::unwrap);
     let files = entries.filter(|entry| entry.file_type().is_file());

@@ -1,4 +1,4 @@
-//! From one cluster into another.
+//! From one cluster to another.
 
 use bucky_ring::{Algorithm, Relay};
 use bucky_tests::metrics::{MINUTES, minutes, newest_minute, now};
@@ -8,7 +8,7 @@ use bucky_whisper::Point;
 use super::{files_below, listed, restore, tar, tar_from, unpacked};
 use crate::cluster;
 
-/// The bar: other hash, other number of nodes, each metric twice.
+/// Acceptance bar: another hash, another number of nodes, each metric twice.
 #[test]
 fn an_archive_of_one_cluster_restores_into_another_with_another_ring_point_for_point() {
     let old = cluster(3).start();
@@ -21,16 +21,18 @@ fn an_archive_of_one_cluster_restores_into_another_with_another_ring_point_for_p
     assert_eq!(listed(&old, &path).len(), before.metrics());
     restore(&new, &[], &path)
         .assert_code(0)
-        .assert_tells("300 metrics restored: 300 created, 0 filled, 0 unchanged")
-        .assert_tells("\nRestore complete.\n");
+        .assert_stderr_has("300 metrics restored: 300 created, 0 filled, 0 unchanged")
+        .assert_stderr_has("\nRestore complete.\n");
     new.assert_all_in_place(&before);
     let copies: usize = new.nodes().iter().map(|node| node.metrics().len()).sum();
     assert_eq!(copies, 600);
-    restore(&new, &[], &path).assert_code(0).assert_tells("0 created, 0 filled, 300 unchanged");
+    restore(&new, &[], &path)
+        .assert_code(0)
+        .assert_stderr_has("0 created, 0 filled, 300 unchanged");
     new.bucky(&["verify", "--strict"]).assert_code(0);
 }
 
-/// The same, the archive never on a disk, and the other way round.
+/// The same restore with the archive in a pipe, and in the other direction.
 #[test]
 fn an_archive_is_read_from_standard_input_compressed_or_not() {
     let old = cluster(2).algorithm(Algorithm::Fnv1a).start();
@@ -45,12 +47,12 @@ fn an_archive_is_read_from_standard_input_compressed_or_not() {
         let input = std::fs::File::open(&path).unwrap();
         let command = new.command(&["restore", "-"]);
         let run = bucky_tests::Running::start_between(command, input.into(), None).finish();
-        run.assert_code(0).assert_tells("60 created");
+        run.assert_code(0).assert_stderr_has("60 created");
         new.assert_all_in_place(&before);
     }
 }
 
-/// What a daemon keeps with holes (`-sparse`) has them after a restore too.
+/// A file that a daemon keeps sparse (`-sparse`) is sparse after a restore too.
 #[test]
 fn a_sparse_file_stays_small_on_restore() {
     use std::os::unix::fs::MetadataExt;
@@ -63,9 +65,9 @@ fn a_sparse_file_stays_small_on_restore() {
             let (run, path) = tar(&cluster, flags);
             run.assert_code(0);
             std::fs::remove_file(cluster.node(0).path("m.year")).unwrap();
-            restore(&cluster, &[], &path).assert_code(0).assert_tells("1 created");
+            restore(&cluster, &[], &path).assert_code(0).assert_stderr_has("1 created");
             let metadata = cluster.node(0).path("m.year").metadata().unwrap();
-            // An archive without holes says nothing of those that the file had.
+            // An archive without holes does not say which holes the file had.
             let is_small = metadata.blocks() * 512 < 64 * 1024;
             assert_eq!(is_small, is_switched || flags.contains(&"--sparse"), "{flags:?}");
             assert!(std::fs::read(cluster.node(0).path("m.year")).unwrap() == before, "{flags:?}");
@@ -73,7 +75,7 @@ fn a_sparse_file_stays_small_on_restore() {
     }
 }
 
-/// What was written since the archive was made stays; what is missing comes.
+/// Points written since the archive was made stay; missing points are restored.
 #[test]
 fn a_restore_fills_and_changes_no_point_that_is_there() {
     let cluster = cluster(2).start();
@@ -86,7 +88,7 @@ fn a_restore_fills_and_changes_no_point_that_is_there() {
     owner.write("f.x", &MINUTES, &minutes(newest, [100.0]));
     restore(&cluster, &[], &path)
         .assert_code(0)
-        .assert_tells("0 created, 1 filled, 0 unchanged; 3 points filled");
+        .assert_stderr_has("0 created, 1 filled, 0 unchanged; 3 points filled");
     let values = |cluster: &TestCluster| -> Vec<f64> {
         let ledger = cluster.ledger();
         ledger.only_archive("f.x", 60).iter().rev().map(|point: &Point| point.value).collect()
@@ -113,7 +115,7 @@ fn a_prefix_is_put_before_all_names_and_decides_where_they_go() {
     }
 }
 
-/// D7: `restore -s` of the Go tool uploads nothing and exits 0; every other command ignores -s.
+/// D7: the Go tool's `restore -s` uploads nothing and exits 0; every other command ignores -s.
 #[test]
 fn with_s_that_node_alone_is_archived_and_restored_to() {
     let mut cluster = cluster(3).start();
@@ -132,14 +134,14 @@ fn with_s_that_node_alone_is_archived_and_restored_to() {
             std::fs::remove_file(cluster.node(number).path(&name)).unwrap();
         }
     }
-    // It does not take the others.
+    // It does not need the other nodes.
     cluster.node_mut(2).stop();
-    restore(&cluster, &[], &path).assert_code(3).assert_tells("the cluster is not healthy");
+    restore(&cluster, &[], &path).assert_code(3).assert_stderr_has("the cluster is not healthy");
     let others = 90 - own.len();
     restore(&cluster, &["-s"], &path)
         .assert_code(0)
-        .assert_tells(&format!("{} metrics restored", own.len()))
-        .assert_tells(&format!("{others} skipped, because other nodes own them."));
+        .assert_stderr_has(&format!("{} metrics restored", own.len()))
+        .assert_stderr_has(&format!("{others} skipped, because other nodes own them."));
     assert_eq!(cluster.node(0).metrics(), own);
     assert!(cluster.node(1).metrics().is_empty());
     cluster.node_mut(2).start();
@@ -147,7 +149,8 @@ fn with_s_that_node_alone_is_archived_and_restored_to() {
     cluster.assert_all_in_place(&before);
 }
 
-/// Daemons of the Go tool have no archives: metric by metric, each looked at before it is passed on and after.
+/// Daemons of the Go tool have no archives: each metric is fetched and checked on its own, before and after
+/// it is passed on.
 #[test]
 fn go_daemons_are_archived_and_restored_to() {
     let mut old = cluster(2).lay();
@@ -165,10 +168,10 @@ fn go_daemons_are_archived_and_restored_to() {
     new.node_mut(1).start();
     std::fs::create_dir_all(new.node(2).prefix()).unwrap();
     let go = GoDaemon::instead_of(&new, 2);
-    restore(&new, &["-v"], &path).assert_code(0).assert_tells(&format!("=> {}\n", go.addr()));
+    restore(&new, &["-v"], &path).assert_code(0).assert_stderr_has(&format!("=> {}\n", go.addr()));
     assert!(new.node(2).metrics().len() > 5);
     new.assert_all_in_place(&before);
-    restore(&new, &[], &path).assert_code(0).assert_tells("60 unchanged");
+    restore(&new, &[], &path).assert_code(0).assert_stderr_has("60 unchanged");
 }
 
 #[test]
@@ -176,9 +179,9 @@ fn with_v_every_metric_is_named() {
     let cluster = cluster(2).start();
     cluster.node(0).write("a.x", &MINUTES, &minutes(now(), [1.0]));
     let (run, path) = tar_from(&cluster, &["-v", "a.x"], std::process::Stdio::null());
-    run.assert_code(0).assert_tells("\nWriting a.x...\n");
+    run.assert_code(0).assert_stderr_has("\nWriting a.x...\n");
     let owner = cluster.node(cluster.owners("a.x")[0]).addr();
     restore(&cluster, &["-v"], &path)
         .assert_code(0)
-        .assert_tells(&format!("Uploading a.x => {owner}\n"));
+        .assert_stderr_has(&format!("Uploading a.x => {owner}\n"));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bucky_tests::metrics::{self, Layout, MINUTES, minutes, now};
-use bucky_tests::{Manner, Running, Schemas, Writers, Written, wait};
+use bucky_tests::{Running, Schemas, WriterOptions, Writers, Written, wait};
 use bucky_whisper::{Aggregation, Image};
 
 use super::{files_below, input, listed, tar, unpacked};
@@ -13,10 +13,10 @@ use crate::cluster;
 
 /// How many names there are.
 const NAMES: usize = 100_000;
-/// What a client may have in memory at most.
+/// The limit for the memory of a client.
 const PEAK_MIB: u64 = 100;
 
-/// Lays down so many metrics that are links to a few files, which is quicker than as many files.
+/// Creates `count` metrics as links to a few files, which is faster than creating as many files.
 fn lay_links(prefix: &Path, count: usize) -> Vec<String> {
     let content = Layout { retentions: "1m:10m", ..MINUTES };
     let mut names = Vec::with_capacity(count);
@@ -25,7 +25,7 @@ fn lay_links(prefix: &Path, count: usize) -> Vec<String> {
         let (folder, file) = (number / 1_000, number % 1_000);
         let name = format!("many.folder{folder:03}.metric.number{file:03}");
         let path = prefix.join(format!("many/folder{folder:03}/metric/number{file:03}.wsp"));
-        // No file may have more than some ten thousand links.
+        // A file may have only some ten thousand links.
         if number % 10_000 == 0 {
             metrics::write(prefix, &name.parse().unwrap(), &content, &minutes(now(), [1.0]));
             original = Some(path);
@@ -40,7 +40,7 @@ fn lay_links(prefix: &Path, count: usize) -> Vec<String> {
     names
 }
 
-/// Runs a command, and gives what it had in memory at most.
+/// Runs a command, and returns its peak memory.
 fn peak_of(mut run: Running) -> (u64, bucky_tests::Finished) {
     let mut peak = 0;
     while run.is_running() {
@@ -59,20 +59,20 @@ fn an_archive_of_100_000_names_keeps_the_client_small() {
     let nowhere = File::options().write(true).open("/dev/null").unwrap();
     let run = Running::start_between(cluster.command(&["tar", "-"]), list, Some(nowhere));
     let (peak, run) = peak_of(run);
-    run.assert_code(0).assert_tells("100,000 metrics in 100,000 files");
+    run.assert_code(0).assert_stderr_has("100,000 metrics in 100,000 files");
     assert!((5..PEAK_MIB).contains(&peak), "{peak} MiB");
 }
 
-/// Files are read under the lock that carbon writes under: no member has half a write in it.
+/// Files are read under the lock that carbon takes for writing, so no member contains half a write.
 #[test]
 fn no_member_of_an_archive_of_live_files_is_torn() {
     let cluster = cluster(2).start();
-    // Three quarters of it are written to: on a slow machine no point leaves it before all has been looked at.
+    // Three quarters of it are written to, so that no point expires before the check, even on a slow machine.
     let layout =
         Layout { retentions: "1s:2h,1m:1d", aggregation: Aggregation::Last, x_files_factor: 0.0 };
     let mut written = Written::none(20, &[Schemas::same("m", layout)]);
     written.lay_down(20, &cluster, cluster.ring());
-    let manner = Manner { locks: true, pause: Duration::ZERO, seed: 7 };
+    let manner = WriterOptions { locks: true, pause: Duration::ZERO, seed: 7 };
     let writers = Writers::start(&cluster, &written, cluster.ring(), manner);
     writers.wait_for(20);
     let mut points = 0;

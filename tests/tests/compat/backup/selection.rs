@@ -1,4 +1,4 @@
-//! Which metrics, and what a command line means.
+//! Selecting metrics, and the meaning of the command line.
 
 use std::process::{Command, Stdio};
 
@@ -22,7 +22,7 @@ fn names_come_as_arguments_from_standard_input_or_by_an_expression() {
         &["-r", "--", "x$"],
     ] {
         let (run, path) = tar(&cluster, args);
-        run.assert_code(0).assert_tells("Total metrics selected for tar: 2\n");
+        run.assert_code(0).assert_stderr_has("Total metrics selected for tar: 2\n");
         assert_eq!(listed(&cluster, &path), both, "{args:?}");
     }
     for text in [&b"[\"a.x\", \"b.x\"]"[..], b"b.x\na.x\n"] {
@@ -36,21 +36,22 @@ fn names_come_as_arguments_from_standard_input_or_by_an_expression() {
 }
 
 #[test]
-fn an_archive_of_nothing_has_1024_bytes_and_a_name_that_nobody_has_is_told() {
+fn an_archive_of_nothing_has_1024_bytes_and_a_name_that_no_node_has_is_reported() {
     let cluster = cluster(2).start();
     let (run, path) = tar(&cluster, &["-r", "nothing.is.called.so"]);
-    run.assert_code(0).assert_tells("Total metrics selected for tar: 0\n");
+    run.assert_code(0).assert_stderr_has("Total metrics selected for tar: 0\n");
     assert_eq!(std::fs::read(&path).unwrap(), [0; 1024]);
     assert_eq!(listed(&cluster, &path), [""; 0]);
-    restore(&cluster, &[], &path).assert_code(0).assert_tells("0 metrics restored");
+    restore(&cluster, &[], &path).assert_code(0).assert_stderr_has("0 metrics restored");
 
     cluster.node(0).write("a.x", &MINUTES, &minutes(now(), [1.0]));
     let (run, path) = tar(&cluster, &["a.x", "no.such"]);
-    run.assert_code(1).assert_tells("\nMetric not found: no.such\n");
+    run.assert_code(1).assert_stderr_has("\nMetric not found: no.such\n");
     assert_eq!(listed(&cluster, &path), ["a/x.wsp"]);
 }
 
-/// D19, D32, D47: no list, a list that cannot be read and no workers are mistakes, and nothing is written.
+/// D19, D32, D47: an empty list, an unreadable list and zero workers are usage errors, and nothing is
+/// written.
 #[test]
 fn a_command_line_that_makes_no_sense_writes_nothing() {
     let cluster = cluster(1).start();
@@ -71,7 +72,7 @@ fn a_command_line_that_makes_no_sense_writes_nothing() {
     cluster.bucky(&["restore"]).assert_code(2);
     cluster.bucky(&["restore", "-w", "0", "x"]).assert_code(2);
     let missing = cluster.path("no-such-file");
-    restore(&cluster, &[], &missing).assert_code(1).assert_tells("cannot read ");
+    restore(&cluster, &[], &missing).assert_code(1).assert_stderr_has("cannot read ");
 }
 
 #[test]
@@ -81,5 +82,5 @@ fn a_terminal_is_refused() {
     let mut command = Command::new("script");
     command.args(["-q", "-e", "-c", &bucky, "/dev/null"]);
     let run = Running::start_between(command, Stdio::null(), None).finish();
-    run.assert_code(1).assert_says("Refusing to write tar file to terminal.");
+    run.assert_code(1).assert_stdout_has("Refusing to write tar file to terminal.");
 }

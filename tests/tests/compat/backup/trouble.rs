@@ -1,4 +1,4 @@
-//! Nodes that go away, files that are damaged, output that is not taken.
+//! Nodes that go down, damaged files, output that cannot be written.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use super::{gnu_tar, input, listed, restore, tar, unpacked};
 use crate::cluster;
 
-/// An archive that lacks what a node has would seem to be whole.
+/// An archive without the metrics of a node would look complete.
 #[test]
 fn where_a_node_is_away_nothing_is_written() {
     let mut cluster = cluster(3).start();
@@ -18,11 +18,11 @@ fn where_a_node_is_away_nothing_is_written() {
     cluster.node_mut(2).stop();
     let (run, path) = tar(&cluster, &["-r", "."]);
     let away = format!("metrics would be missing: {} is down", cluster.node(2).addr());
-    run.assert_code(3).assert_tells(&away);
+    run.assert_code(3).assert_stderr_has(&away);
     assert_eq!(path.metadata().unwrap().len(), 0);
 }
 
-/// What all nodes of the ring at -h have is there; whether other nodes have more, nobody knows.
+/// The archive has the metrics of all nodes in the ring at -h; it is unknown whether other nodes have more.
 #[test]
 fn where_the_rings_differ_a_warning_is_given_and_the_archive_ends_well() {
     let mut cluster = cluster(2).lay();
@@ -31,10 +31,10 @@ fn where_the_rings_differ_a_warning_is_given_and_the_archive_ends_well() {
     cluster.scatter(30, cluster.ring());
     let (run, path) = tar(&cluster, &["-r", "."]);
     run.assert_code(3)
-        .assert_tells("Warning: Cluster is not optimal.\n")
-        .assert_tells("\nArchive complete.\n");
+        .assert_stderr_has("Warning: Cluster is not optimal.\n")
+        .assert_stderr_has("\nArchive complete.\n");
     assert_eq!(listed(&cluster, &path).len(), 30);
-    restore(&cluster, &[], &path).assert_code(3).assert_tells("the cluster is not healthy");
+    restore(&cluster, &[], &path).assert_code(3).assert_stderr_has("the cluster is not healthy");
 }
 
 #[test]
@@ -45,13 +45,13 @@ fn where_a_node_cannot_list_nothing_is_written() {
     let path = cluster.path("archive");
     let command = cluster.command(&["tar", "-r", ".", "--away-timeout", "1"]);
     let run = Running::start_between(command, Stdio::null(), Some(File::create(&path).unwrap()));
-    run.finish().assert_code(3).assert_tells("nothing was archived");
+    run.finish().assert_code(3).assert_stderr_has("nothing was archived");
     assert_eq!(path.metadata().unwrap().len(), 0);
 }
 
-/// What GNU tar would take for whole, were it only cut off.
+/// If it were only cut off, GNU tar would accept it as complete.
 #[test]
-fn an_archive_that_loses_a_node_meanwhile_is_given_up_for_every_reader_to_see() {
+fn an_archive_that_loses_a_node_is_given_up_for_every_reader_to_see() {
     let cluster = cluster(2).gate(1).start();
     cluster.scatter(200, cluster.ring());
     let path = cluster.path("archive");
@@ -60,11 +60,13 @@ fn an_archive_that_loses_a_node_meanwhile_is_given_up_for_every_reader_to_see() 
     let run = Running::start_between(command, Stdio::null(), Some(File::create(&path).unwrap()));
     cluster.node(1).gate().wait_until_held();
     cluster.node(1).gate().refuse();
-    run.finish().assert_code(3).assert_tells("the archive is not complete");
+    run.finish().assert_code(3).assert_stderr_has("the archive is not complete");
     let listed = gnu_tar(&cluster.path("listing"), &["tf", path.to_str().unwrap()]);
     assert_eq!(listed.code, Some(2), "{listed}");
     cluster.node(1).gate().reopen();
-    restore(&cluster, &[], &path).assert_code(1).assert_tells("Errors are present in restore.");
+    restore(&cluster, &[], &path)
+        .assert_code(1)
+        .assert_stderr_has("Errors are present in restore.");
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn a_stream_that_breaks_is_read_again() {
 }
 
 #[test]
-fn corrupt_and_unreadable_files_are_told_by_name_and_the_rest_is_archived() {
+fn corrupt_and_unreadable_files_are_named_and_the_rest_is_archived() {
     let cluster = cluster(2).start();
     for name in ["t.sound", "t.short", "t.twice"] {
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));
@@ -90,19 +92,19 @@ fn corrupt_and_unreadable_files_are_told_by_name_and_the_rest_is_archived() {
     let (run, path) = tar(&cluster, &["-r", "^t"]);
     let run = run.assert_code(1);
     for (node, name) in [(0, "t.short"), (0, "t.empty"), (1, "t.twice")] {
-        let told =
+        let refusal =
             format!("bucky: {name}: {}: not a valid Whisper file", cluster.node(node).addr());
-        assert!(run.stderr.contains(&told), "{told}: {run}");
+        assert!(run.stderr.contains(&refusal), "{refusal}: {run}");
     }
-    run.assert_tells("3 metrics were not archived, or not all copies of them.")
-        .assert_tells("Archive complete. Errors are present: it is not complete.");
+    run.assert_stderr_has("3 metrics were not archived, or not all copies of them.")
+        .assert_stderr_has("Archive complete. Errors are present: it is not complete.");
     assert_eq!(listed(&cluster, &path), ["t/sound.wsp", "t/twice.wsp"]);
     let twice = std::fs::read(unpacked(&cluster, &path).join("t/twice.wsp")).unwrap();
     assert!(twice == std::fs::read(cluster.node(0).path("t.twice")).unwrap());
 }
 
 #[test]
-fn a_metric_that_vanishes_meanwhile_is_told() {
+fn a_metric_that_vanishes_during_the_archive_is_reported() {
     let cluster = cluster(2).gate(0).gate(1).start();
     cluster.node(0).write("v.goes", &MINUTES, &minutes(now(), [1.0]));
     cluster.node(0).write("v.stays", &MINUTES, &minutes(now(), [1.0]));
@@ -113,11 +115,14 @@ fn a_metric_that_vanishes_meanwhile_is_told() {
     cluster.node(0).gate().wait_until_held();
     std::fs::remove_file(cluster.node(0).path("v.goes")).unwrap();
     cluster.node(0).gate().release();
-    run.finish().assert_code(1).assert_tells("bucky: v.goes: ").assert_tells("does not exist");
+    run.finish()
+        .assert_code(1)
+        .assert_stderr_has("bucky: v.goes: ")
+        .assert_stderr_has("does not exist");
     assert_eq!(listed(&cluster, &path), ["v/stays.wsp"]);
 }
 
-/// The end of an archive means that standard output took all of it.
+/// A complete archive means that standard output accepted all of it.
 #[test]
 fn output_that_is_not_taken_is_a_failure() {
     let cluster = cluster(1).start();
@@ -125,8 +130,8 @@ fn output_that_is_not_taken_is_a_failure() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let command = cluster.command(&["tar", "-f", "-r", "."]);
     let run = Running::start_between(command, Stdio::null(), Some(full)).finish();
-    run.assert_code(1).assert_tells("cannot write the archive to standard output");
-    // A reader that goes away after the first bytes; with `list` it would be its right.
+    run.assert_code(1).assert_stderr_has("cannot write the archive to standard output");
+    // The reader closes after the first bytes. For `list` that would be no error.
     let mut reader = Command::new("head")
         .args(["-c", "100"])
         .stdin(Stdio::piped())
@@ -138,10 +143,10 @@ fn output_that_is_not_taken_is_a_failure() {
     let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
     let run = Running::start_between(command, Stdio::null(), Some(pipe)).finish();
     assert!(reader.wait().unwrap().success());
-    run.assert_code(1).assert_tells("cannot write the archive to standard output");
+    run.assert_code(1).assert_stderr_has("cannot write the archive to standard output");
 }
 
-/// D19, D43: the Go tool restores some of a cut-off archive, and exits 0.
+/// D19, D43: the Go tool restores a part of a cut-off archive, and exits 0.
 #[test]
 fn an_archive_that_is_cut_off_or_damaged_is_restored_up_to_there_and_exits_1() {
     let cluster = cluster(2).start();
@@ -153,12 +158,14 @@ fn an_archive_that_is_cut_off_or_damaged_is_restored_up_to_there_and_exits_1() {
         let cut = cluster.path("cut.tar");
         std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
         let run = restore(&cluster, &[], &cut).assert_code(1);
-        run.assert_tells("cut").assert_tells("metrics restored").assert_tells("Errors are present");
+        run.assert_stderr_has("cut")
+            .assert_stderr_has("metrics restored")
+            .assert_stderr_has("Errors are present");
         let text = std::fs::read(&cut).unwrap();
         let command = cluster.command(&["restore", "-"]);
         let run = Running::start_between(command, input(&cluster, &text), None).finish();
-        run.assert_code(1).assert_tells("standard input: the archive");
-        // The end of the archive is there, and that of the compression not.
+        run.assert_code(1).assert_stderr_has("standard input: the archive");
+        // The end of the archive is present, but that of the compression is not.
         let cut_end = &whole[..whole.len() - 3];
         std::fs::write(&cut, cut_end).unwrap();
         let code = if flags.len() == 2 { 0 } else { 1 };
@@ -166,10 +173,10 @@ fn an_archive_that_is_cut_off_or_damaged_is_restored_up_to_there_and_exits_1() {
     }
     let text = cluster.path("text");
     std::fs::write(&text, "[\"a.b\"]").unwrap();
-    restore(&cluster, &[], &text).assert_code(1).assert_tells("not a tar archive");
+    restore(&cluster, &[], &text).assert_code(1).assert_stderr_has("not a tar archive");
 }
 
-/// A byte that has turned on a disk, in the content of one member.
+/// A byte in the content of one member has changed on a disk.
 #[test]
 fn a_member_that_is_damaged_is_refused_and_the_rest_restored() {
     let cluster = cluster(2).start();
@@ -194,9 +201,9 @@ fn a_member_that_is_damaged_is_refused_and_the_rest_restored() {
     }
     restore(&cluster, &[], &path)
         .assert_code(1)
-        .assert_tells("\"d/m2.wsp\" is not restored: it is damaged: its digest")
-        .assert_tells("4 metrics restored: 4 created")
-        .assert_tells("1 refused.");
+        .assert_stderr_has("\"d/m2.wsp\" is not restored: it is damaged: its digest")
+        .assert_stderr_has("4 metrics restored: 4 created")
+        .assert_stderr_has("1 refused.");
     assert_eq!(cluster.ledger().metrics(), before.metrics() - 1);
 }
 
@@ -210,7 +217,7 @@ fn a_restore_that_is_interrupted_ends_in_order_and_says_so() {
     let run = cluster.start_bucky(&["restore", path.to_str().unwrap()]);
     cluster.node(1).gate().wait_until_held();
     run.signal(Signal::INT);
-    bucky_tests::wait::until("it was told", || {
+    bucky_tests::wait::until("it reports that it is finishing", || {
         run.stderr().contains("finishing what is in flight")
     });
     cluster.node(1).gate().release();
@@ -221,7 +228,8 @@ fn a_restore_that_is_interrupted_ends_in_order_and_says_so() {
     );
 }
 
-/// A daemon that is frozen takes connections and answers nothing. Every metric of its own would be tried for minutes.
+/// A frozen daemon accepts connections and answers nothing. Trying each of its metrics alone would take
+/// minutes.
 #[test]
 fn a_node_that_breaks_every_connection_is_given_up_and_the_others_get_theirs() {
     let cluster = cluster(2).gate(1).start();
@@ -237,11 +245,11 @@ fn a_node_that_breaks_every_connection_is_given_up_and_the_others_get_theirs() {
     let theirs = cluster.node(1).metrics().len();
     assert!(theirs > 0 && theirs < all);
     run.assert_code(1)
-        .assert_tells(&format!("{} metrics restored", all - theirs))
-        .assert_tells(&format!(
+        .assert_stderr_has(&format!("{} metrics restored", all - theirs))
+        .assert_stderr_has(&format!(
             "{theirs} did not reach all their owners: {theirs} node not reachable."
         ))
-        .assert_tells("Errors are present in restore.");
+        .assert_stderr_has("Errors are present in restore.");
     cluster.node(1).gate().release();
     cluster.node(1).gate().reopen();
     restore(&cluster, &[], &path).assert_code(0);

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{assert_kept, map_file, marks, minutes_of, rescan};
 use crate::cluster;
 
-/// Two clusters that have nothing in common: not the port, not the hash, not the size, not the replication. Some metrics
-/// of the first lie where its ring does not have them.
+/// Two clusters with different ports, hashes, sizes and replication factors. Some metrics of the first
+/// cluster are misplaced.
 fn old_and_new() -> (TestCluster, TestCluster) {
     let mut old = cluster(3).lay();
     old.scatter(80, &old.ring_of_first(2));
@@ -34,38 +34,41 @@ fn backfill2_r_brings_a_cluster_to_all_owners_of_another() {
     let (old, new) = old_and_new();
     let before = old.ledger();
     let kept: Vec<_> = old.nodes().iter().map(marks).collect();
-    backfill2(&old, &new, &["-no-op", "-r", "."]).assert_code(0).assert_says("80 metrics to copy");
+    backfill2(&old, &new, &["-no-op", "-r", "."])
+        .assert_code(0)
+        .assert_stdout_has("80 metrics to copy");
     assert!(new.nodes().iter().all(|node| node.metrics().is_empty()));
     let some = backfill2(&old, &new, &["-r", "^shop\\."]).assert_code(0);
-    some.assert_tells("copied (sources kept)");
+    some.assert_stderr_has("copied (sources kept)");
     let is_shop = |name: &String| name.starts_with("shop.");
     assert!(new.nodes().iter().all(|node| node.metrics().iter().all(is_shop)));
     let all = backfill2(&old, &new, &["-r", ".", "-offload", "-w", "3"]).assert_code(0);
-    all.assert_stdout("").assert_tells("80 metrics copied (sources kept)");
+    all.assert_stdout("").assert_stderr_has("80 metrics copied (sources kept)");
     new.assert_all_in_place(&before);
     for (node, kept) in old.nodes().iter().zip(&kept) {
         assert_kept(node, kept);
         assert!(tree::tombstones(&node.prefix()).is_empty());
     }
     let moved = backfill2(&old, &new, &["-r", ".", "-delete"]).assert_code(0);
-    moved.assert_tells("80 metrics moved: 0 created, 0 filled, 80 unchanged");
-    old.wait_until_buried();
+    moved.assert_stderr_has("80 metrics moved: 0 created, 0 filled, 80 unchanged");
+    old.wait_until_no_tombstones();
     assert!(old.nodes().iter().all(|node| node.metrics().is_empty()));
     new.assert_all_in_place(&before);
 }
 
-/// D25: the Go tool sends to the source's port, looks for a source only where the ring has it, and cleans no name.
+/// D25: the Go tool sends to the source's port, looks for a source only on its owner, and cleans no name.
 #[test]
 fn d25_backfill2_with_a_map_finds_misplaced_sources_and_uses_each_clusters_own_port() {
     let (old, new) = old_and_new();
     let now = now();
-    let misplaced = old.name_owned_by(0, "astray");
+    let misplaced = old.name_owned_by(0, "misplaced");
     old.node(2).write(&misplaced, &MINUTES, &minutes(now, [1.0, 2.0]));
     rescan(&old);
     let map = json!({ misplaced.as_str(): "new..h3/x", "nobody": "z" });
     let map = map_file(&old, &map);
     let run = backfill2(&old, &new, &["-metric-map-file", &map]).assert_code(1);
-    run.assert_tells("Metric not found: nobody").assert_tells("2 metrics created under new names");
+    run.assert_stderr_has("Metric not found: nobody")
+        .assert_stderr_has("2 metrics created under new names");
     let owners = new.owners("new.h3.x");
     assert_eq!(owners.len(), 2);
     for node in 0..4 {
@@ -76,7 +79,7 @@ fn d25_backfill2_with_a_map_finds_misplaced_sources_and_uses_each_clusters_own_p
         assert_eq!(values, [2.0, 1.0]);
     }
     assert!(old.node(2).has(&misplaced), "sources stay");
-    // Between clusters a chain is none: what is read is not written to.
+    // Between clusters there are no chains: sources are not written to.
     old.node(1).write("a", &MINUTES, &minutes(now, [1.0]));
     old.node(1).write("b", &MINUTES, &minutes(now, [2.0]));
     rescan(&old);
@@ -88,7 +91,7 @@ fn d25_backfill2_with_a_map_finds_misplaced_sources_and_uses_each_clusters_own_p
     }
 }
 
-/// With a job state file what is in it is left out, here as with -r.
+/// With a job state file, finished jobs are left out, as with -r.
 #[test]
 fn backfill2_with_a_map_keeps_a_job_state_file() {
     let (old, new) = old_and_new();
@@ -98,10 +101,12 @@ fn backfill2_with_a_map_keeps_a_job_state_file() {
     let state = old.path("jobs");
     let map = map_file(&old, &json!({"job.one": "done.one", "job.two": "done.two"}));
     let more = ["-metric-map-file", &map, "-job-state-file", state.to_str().unwrap(), "-no-op"];
-    backfill2(&old, &new, &more).assert_code(0).assert_says("4 copies to fill");
+    backfill2(&old, &new, &more).assert_code(0).assert_stdout_has("4 copies to fill");
     assert!(!state.exists(), "-no-op has noted something");
     let more = &more[..4];
-    backfill2(&old, &new, more).assert_code(0).assert_tells("4 metrics created under new names");
+    backfill2(&old, &new, more)
+        .assert_code(0)
+        .assert_stderr_has("4 metrics created under new names");
     let text = std::fs::read_to_string(&state).unwrap();
     assert_eq!(text.lines().count(), 4, "{text}");
     let owner = new.node(new.owners("done.one")[0]).addr();
@@ -111,10 +116,11 @@ fn backfill2_with_a_map_keeps_a_job_state_file() {
     );
     assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     let again = backfill2(&old, &new, more).assert_code(0);
-    again.assert_tells("0 metrics created under new names, 0 filled, 0 unchanged");
+    again.assert_stderr_has("0 metrics created under new names, 0 filled, 0 unchanged");
 }
 
-/// D29: with one cluster for source and destination the Go tool copies every metric onto itself, and deletes it.
+/// D29: if source and destination are the same cluster, the Go tool copies every metric onto itself, and
+/// deletes it.
 #[test]
 fn d29_backfill2_within_one_cluster_deletes_nothing_on_an_owner() {
     let cluster = cluster(3).replication_factor(2).start();
@@ -124,22 +130,22 @@ fn d29_backfill2_within_one_cluster_deletes_nothing_on_an_owner() {
         // On one of its two owners.
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));
     }
-    let astray = cluster.name_owned_by(1, "app.astray");
-    let other = (0..3).find(|node| !cluster.owners(&astray).contains(node)).unwrap();
-    cluster.node(other).write(&astray, &MINUTES, &minutes(now(), [3.0]));
+    let misplaced = cluster.name_owned_by(1, "app.misplaced");
+    let other = (0..3).find(|node| !cluster.owners(&misplaced).contains(node)).unwrap();
+    cluster.node(other).write(&misplaced, &MINUTES, &minutes(now(), [3.0]));
     rescan(&cluster);
     let before = cluster.ledger();
     let alias = cluster.alias_of(0);
     let run = backfill2(&cluster, &cluster, &["-r", ".", "-delete"]).assert_code(0);
-    run.assert_tells("metrics moved");
+    run.assert_stderr_has("metrics moved");
     cluster.assert_all_in_place(&before);
     for name in &lacking {
         for owner in cluster.owners(name) {
             assert!(cluster.node(owner).has(name), "{name} is not on {owner}");
         }
     }
-    assert!(!cluster.node(other).has(&astray));
-    // By another address it is the same cluster.
+    assert!(!cluster.node(other).has(&misplaced));
+    // Another address refers to the same cluster.
     let alias = alias.addr().to_string();
     let seed = cluster.node(0).addr();
     let seeds = ["backfill2", "-src-cluster-seed", &alias, "-dst-cluster-seed", &seed];
@@ -151,7 +157,7 @@ fn d29_backfill2_within_one_cluster_deletes_nothing_on_an_owner() {
 fn backfill2_refuses_what_makes_no_sense_or_may_lose_something() {
     let (old, new) = old_and_new();
     let map = map_file(&old, &json!({"a": "b"}));
-    for (more, told) in [
+    for (more, message) in [
         (
             &["-metric-map-file", &map, "-delete"][..],
             "-delete cannot be used with -metric-map-file",
@@ -167,25 +173,25 @@ fn backfill2_refuses_what_makes_no_sense_or_may_lose_something() {
             "--journal cannot be used with -metric-map-file",
         ),
     ] {
-        backfill2(&old, &new, more).assert_code(2).assert_tells(told);
+        backfill2(&old, &new, more).assert_code(2).assert_stderr_has(message);
     }
     let one = old.bucky(&["backfill2", "-src-cluster-seed", &old.node(0).addr(), "-r", "."]);
-    one.assert_code(2).assert_tells("--dst-cluster-seed");
+    one.assert_code(2).assert_stderr_has("--dst-cluster-seed");
     backfill2(&old, &new, &["-r", "^nothing.has.this"])
         .assert_code(0)
-        .assert_tells("None of the selected metrics needs copying.");
+        .assert_stderr_has("None of the selected metrics needs copying.");
 }
 
-/// The Go tool does not look at the destination's health.
+/// The Go tool does not check the destination's health.
 #[test]
 fn backfill2_wants_both_clusters_healthy() {
     let (mut old, mut new) = old_and_new();
     new.node_mut(3).stop();
     let run = backfill2(&old, &new, &["-r", "."]).assert_code(3);
-    run.assert_tells(&format!("{} is down", new.node(3).addr()));
+    run.assert_stderr_has(&format!("{} is down", new.node(3).addr()));
     new.node_mut(3).start();
     old.node_mut(2).stop();
     let run = backfill2(&old, &new, &["-r", "."]).assert_code(3);
-    run.assert_tells(&format!("{} is down", old.node(2).addr()));
+    run.assert_stderr_has(&format!("{} is down", old.node(2).addr()));
     assert!(new.nodes().iter().all(|node| node.metrics().is_empty()));
 }

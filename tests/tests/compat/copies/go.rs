@@ -1,5 +1,5 @@
-//! Copies where daemons of the Go tool give or get. The fake daemons fail the test where they are asked for anything that
-//! the real ones would refuse.
+//! Copies with daemons of the Go tool as source or destination. The fake daemons fail the test if they get a
+//! request that the real ones would refuse.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{assert_kept, map_file, marks, minutes_of};
 use crate::cluster;
 
-/// The daemons of these nodes are the Go tool's.
+/// Replaces the daemons of these nodes with those of the Go tool.
 fn with_go(mut cluster: TestCluster, go: &[usize]) -> (Vec<GoDaemon>, TestCluster) {
     for number in 0..cluster.nodes().len() {
         if !go.contains(&number) {
@@ -37,17 +37,17 @@ fn copy_from_a_go_daemon_and_to_one() {
         let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
         let before = contents(&cluster, 0);
         let args = ["copy", "-src", &source, "-dst", &destination];
-        cluster.bucky(&args).assert_code(0).assert_tells("30 metrics copied");
+        cluster.bucky(&args).assert_code(0).assert_stderr_has("30 metrics copied");
         assert!(contents(&cluster, 1) == before, "not all came as it was");
         assert!(contents(&cluster, 0) == before, "the source is another one");
         cluster.bucky(&[&args[..], &["-delete"]].concat()).assert_code(0);
-        cluster.wait_until_buried();
+        cluster.wait_until_no_tombstones();
         assert!(contents(&cluster, 1) == before);
         assert_eq!(cluster.node(0).metrics(), [""; 0]);
     }
 }
 
-/// A Go daemon does not tell which files it serves.
+/// A Go daemon does not say which files it serves.
 #[test]
 fn d29_copy_to_a_go_daemon_on_the_same_host_is_refused() {
     let mut cluster = cluster(1).lay();
@@ -81,7 +81,7 @@ fn backfill_where_some_or_all_daemons_are_the_go_tools() {
         let before: Vec<_> = cluster.nodes().iter().map(marks).collect();
         let map = map_file(&cluster, &map.into());
         let run = cluster.bucky(&["backfill", "-v", &map]).assert_code(0);
-        run.assert_tells("18 metrics created").assert_tells("] old.m8 => [");
+        run.assert_stderr_has("18 metrics created").assert_stderr_has("] old.m8 => [");
         for number in 0..9 {
             let new = format!("new.m{number}");
             for node in 0..3 {
@@ -113,9 +113,9 @@ fn backfill2_from_a_go_cluster_to_ours() {
     let seeds =
         ["-src-cluster-seed", &old.node(0).addr(), "-dst-cluster-seed", &new.node(0).addr()];
     let run = |more: &[&str]| old.bucky(&[&["backfill2"], &seeds[..], more].concat());
-    run(&["-r", "."]).assert_code(0).assert_tells("40 metrics copied");
+    run(&["-r", "."]).assert_code(0).assert_stderr_has("40 metrics copied");
     new.assert_all_in_place(&before);
-    run(&["-r", ".", "-delete"]).assert_code(0).assert_tells("40 metrics moved");
+    run(&["-r", ".", "-delete"]).assert_code(0).assert_stderr_has("40 metrics moved");
     new.assert_all_in_place(&before);
     assert!(old.nodes().iter().all(|node| node.metrics().is_empty()));
 }

@@ -8,9 +8,9 @@ use bucky_tests::metrics::{MINUTES, minutes, now};
 use super::rescan;
 use crate::cluster;
 
-/// Names in the map.
+/// The number of names in the map.
 const NAMES: usize = 100_000;
-/// Of so many names one is there.
+/// One of this many names exists.
 const RARITY: usize = 50;
 
 #[test]
@@ -42,7 +42,7 @@ fn a_map_of_a_hundred_thousand_names_takes_less_than_a_hundred_megabytes() {
     let created = NAMES / RARITY;
     let ended = run.finish().assert_code(1);
     ended
-        .assert_tells("98,000 metrics were not found; 1,000 of them are named")
-        .assert_tells(&format!("{},000 metrics created", created / 1000));
+        .assert_stderr_has("98,000 metrics were not found; 1,000 of them are named")
+        .assert_stderr_has(&format!("{},000 metrics created", created / 1000));
     assert!(peak > 0 && peak < 100, "{peak} MiB");
 }

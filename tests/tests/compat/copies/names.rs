@@ -1,4 +1,4 @@
-//! `bucky backfill`: old names into new ones.
+//! `bucky backfill`: from old names to new names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -16,7 +16,7 @@ fn expected(points: &[Point]) -> BTreeMap<u32, f64> {
     points.iter().map(|point| (point.timestamp, point.value)).collect()
 }
 
-/// D48: of a source on two servers the Go tool takes one, by chance, and leaves the other's points out.
+/// D48: if a source is on two servers, the Go tool uses one by chance, and leaves out the other's points.
 #[test]
 fn d48_every_copy_of_an_old_name_goes_into_the_new_one_at_all_its_owners() {
     let cluster = cluster(3).replication_factor(2).start();
@@ -35,11 +35,11 @@ fn d48_every_copy_of_an_old_name_goes_into_the_new_one_at_all_its_owners() {
     let before: Vec<_> = cluster.nodes().iter().map(marks).collect();
     let map = map_file(&cluster, &map.into());
     let plan = cluster.bucky(&["backfill", "-no-op", &map]).assert_code(0);
-    plan.assert_says("72 copies to fill, for 12 names");
+    plan.assert_stdout_has("72 copies to fill, for 12 names");
     let run = cluster.bucky(&["backfill", "-v", "-w", "2", "-offload", &map]).assert_code(0);
-    let run = run.assert_stdout("").assert_tells("Backfill request complete.");
-    run.assert_tells("24 metrics created under new names, 48 filled")
-        .assert_tells(&format!("Backfilling [{}] old.app0.m0 => [", cluster.node(1).addr()));
+    let run = run.assert_stdout("").assert_stderr_has("Backfill request complete.");
+    run.assert_stderr_has("24 metrics created under new names, 48 filled")
+        .assert_stderr_has(&format!("Backfilling [{}] old.app0.m0 => [", cluster.node(1).addr()));
     for number in 0..12 {
         let new = format!("new.app{}.m{number}", number % 3);
         let holders: BTreeSet<usize> =
@@ -54,27 +54,30 @@ fn d48_every_copy_of_an_old_name_goes_into_the_new_one_at_all_its_owners() {
     }
     let new: Vec<_> = cluster.nodes().iter().map(marks).collect();
     let again = cluster.bucky(&["backfill", &map]).assert_code(0);
-    again.assert_tells("0 metrics created under new names, 0 filled, 72 unchanged");
+    again.assert_stderr_has("0 metrics created under new names, 0 filled, 72 unchanged");
     for (node, new) in cluster.nodes().iter().zip(&new) {
         assert_kept(node, new);
     }
 }
 
-/// D48: names that the cluster does not have are dropped without a word, and the exit code is 0.
+/// D48: names that the cluster does not have are dropped silently, and the exit code is 0.
 #[test]
-fn d48_names_that_nobody_has_are_told() {
+fn d48_names_that_no_node_has_are_reported() {
     let cluster = cluster(2).start();
     cluster.node(1).write("here", &MINUTES, &minutes(now(), [1.0]));
     let map = map_file(&cluster, &json!({"here": "there", "nobody.has": "x", "nor.this": "y"}));
     let run = cluster.bucky(&["backfill", "-f", &map]).assert_code(1);
-    run.assert_tells("Metric not found: nobody.has\nMetric not found: nor.this\n")
-        .assert_tells("1 metric created")
-        .assert_tells("Backfill request complete.\nErrors are present.");
+    run.assert_stderr_has("Metric not found: nobody.has\nMetric not found: nor.this\n")
+        .assert_stderr_has("1 metric created")
+        .assert_stderr_has("Backfill request complete.\nErrors are present.");
     assert!(cluster.node(cluster.owners("there")[0]).has("there"));
     let map = map_file(&cluster, &json!({"nobody": "x"}));
-    cluster.bucky(&["backfill", &map]).assert_code(1).assert_tells("There is nothing to fill.");
+    cluster
+        .bucky(&["backfill", &map])
+        .assert_code(1)
+        .assert_stderr_has("There is nothing to fill.");
     let map = map_file(&cluster, &json!({}));
-    cluster.bucky(&["backfill", &map]).assert_code(0).assert_tells("nothing to do");
+    cluster.bucky(&["backfill", &map]).assert_code(0).assert_stderr_has("nothing to do");
 }
 
 #[test]
@@ -88,27 +91,28 @@ fn backfill_cleans_new_names_and_reads_its_map_from_standard_input() {
     let mut bucky = Command::new("sh");
     bucky.args(["-c", "exec \"$0\" \"$@\" < \"$MAP\"", PROGRAMS.bucky]);
     bucky.args(["backfill", "-h", &cluster.node(0).addr(), "-"]).env("MAP", &map);
-    Running::start(bucky).finish().assert_code(0).assert_tells("3 metrics created");
+    Running::start(bucky).finish().assert_code(0).assert_stderr_has("3 metrics created");
     for name in ["new.h3.x", "lead", "c.d"] {
         assert!(cluster.node(cluster.owners(name)[0]).has(name), "{name}");
     }
 }
 
-/// Two old names may become one. Where both have a value the map's first one counts, at every owner.
+/// Two old names may have the same new name. If both have a value, that of the first one in the map is used,
+/// at every owner.
 #[test]
 fn old_names_that_become_one_are_filled_in_as_the_map_has_them() {
     let cluster = cluster(3).replication_factor(2).start();
     let now = now();
     let names: Vec<String> = (0..20).map(|number| format!("z{}.old{number}", number % 2)).collect();
     for (number, pair) in names.chunks(2).enumerate() {
-        // In the order of the map the first one sorts last, and lies on one node, the other on all.
+        // The first name in the map sorts last. It is on one node, and the other name is on all nodes.
         cluster.node(number % 3).write(&pair[1], &MINUTES, &minutes(now, [1.0, 1.0]));
         for node in cluster.nodes() {
             node.write(&pair[0], &MINUTES, &minutes(now, [2.0, 2.0, 2.0]));
         }
     }
     rescan(&cluster);
-    // A map by hand: JSON objects made by the library are sorted.
+    // The map is written as text, because the library sorts the keys of JSON objects.
     let entries = names.chunks(2).enumerate().map(|(number, pair)| {
         format!("\"{}\": \"one.m{number}\", \"{}\": \"one.m{number}\"", pair[1], pair[0])
     });
@@ -131,7 +135,7 @@ fn a_map_that_cannot_mean_one_thing_is_refused_before_anything_is_touched() {
     cluster.node(0).write("b", &MINUTES, &minutes(now(), [2.0]));
     rescan(&cluster);
     let hashed = format!("_tagged.x.y.{}", "0".repeat(64));
-    for (map, told) in [
+    for (map, message) in [
         ("{\"a\": \"b\", \"b\": \"c\"}".to_owned(), "run the one with b => c first"),
         ("{\"a\": \"b\", \"b\": \"a\"}".to_owned(), "would depend on the order"),
         ("{\"a\": \"x\", \"a\": \"y\"}".to_owned(), "it maps a to both x and y"),
@@ -145,24 +149,30 @@ fn a_map_that_cannot_mean_one_thing_is_refused_before_anything_is_touched() {
         let path = cluster.path("map.json");
         std::fs::write(&path, &map).unwrap();
         let run = cluster.bucky(&["backfill", path.to_str().unwrap()]).assert_code(2);
-        run.assert_tells(told);
+        run.assert_stderr_has(message);
     }
-    cluster.bucky(&["backfill"]).assert_code(2).assert_tells("<FILE>");
-    cluster.bucky(&["backfill", "/nowhere/map"]).assert_code(2).assert_tells("cannot open the map");
+    cluster.bucky(&["backfill"]).assert_code(2).assert_stderr_has("<FILE>");
+    cluster
+        .bucky(&["backfill", "/nowhere/map"])
+        .assert_code(2)
+        .assert_stderr_has("cannot open the map");
     let map = map_file(&cluster, &json!({"a": "x"}));
-    cluster.bucky(&["backfill", "-s", &map]).assert_code(2).assert_tells("-s cannot be used with");
-    cluster.bucky(&["backfill", "-delete", &map]).assert_code(2).assert_tells("--delete");
+    cluster
+        .bucky(&["backfill", "-s", &map])
+        .assert_code(2)
+        .assert_stderr_has("-s cannot be used with");
+    cluster.bucky(&["backfill", "-delete", &map]).assert_code(2).assert_stderr_has("--delete");
     let names = |node: usize| cluster.node(node).metrics();
     assert_eq!((names(0), names(1)), (vec!["a".to_owned(), "b".to_owned()], Vec::new()));
 }
 
 #[test]
-fn backfill_of_a_cluster_that_is_not_whole_does_nothing() {
+fn backfill_of_a_cluster_that_is_not_complete_does_nothing() {
     let mut cluster = cluster(2).start();
     cluster.node(0).write("a", &MINUTES, &minutes(now(), [1.0]));
     cluster.node_mut(1).stop();
     let map = map_file(&cluster, &json!({"a": "x"}));
-    cluster.bucky(&["backfill", "-f", &map]).assert_code(3).assert_tells("not healthy");
+    cluster.bucky(&["backfill", "-f", &map]).assert_code(3).assert_stderr_has("not healthy");
     assert_eq!(cluster.node(0).metrics(), ["a"]);
 }
 
@@ -177,7 +187,7 @@ fn stopped(cluster: &TestCluster, map: &str) -> bucky_tests::Finished {
 }
 
 #[test]
-fn backfill_stopped_once_goes_on_when_it_is_run_again() {
+fn a_stopped_backfill_continues_when_it_is_run_again() {
     let cluster = cluster(2).replication_factor(2).gate(1).start();
     let mut map = serde_json::Map::new();
     for number in 0..40 {
@@ -188,8 +198,11 @@ fn backfill_stopped_once_goes_on_when_it_is_run_again() {
     rescan(&cluster);
     let map = map_file(&cluster, &map.into());
     let run = stopped(&cluster, &map).assert_code(1);
-    run.assert_tells(" of 80 are left.\nStopped. Run the same command again to continue.");
-    cluster.bucky(&["backfill", &map]).assert_code(0).assert_tells("Backfill request complete.");
+    run.assert_stderr_has(" of 80 are left.\nStopped. Run the same command again to continue.");
+    cluster
+        .bucky(&["backfill", &map])
+        .assert_code(0)
+        .assert_stderr_has("Backfill request complete.");
     for number in 0..40 {
         for node in 0..2 {
             let there = minutes_of(&cluster, node, &format!("new.m{number}"));

@@ -1,4 +1,4 @@
-//! `bucky copy`: all that one node lists, to another.
+//! `bucky copy`: every metric that one node lists, to another node.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::cluster;
 const HASHED: &str =
     "_tagged.abc.def.00000000000000000000000000000000000000000000000000000000000000ff";
 
-/// Two nodes, the first with all metrics, local ones and hashed ones among them.
+/// Two nodes. The first has all metrics, including local ones and hashed ones.
 fn full_and_empty() -> (TestCluster, Vec<String>) {
     let cluster = cluster(2).gate(0).gate(1).lay();
     cluster.scatter(60, &cluster.ring_of_first(1));
@@ -34,7 +34,7 @@ fn copy<'a>(source: &'a str, destination: &'a str, more: &[&'a str]) -> Vec<&'a 
 #[test]
 fn copy_brings_all_that_the_source_lists_and_leaves_the_source() {
     let (mut cluster, names) = full_and_empty();
-    // The destination has one already, with another value for one point and without the others.
+    // The destination has one of them already, with another value for one point and without the others.
     let known = cluster.name_owned_by(1, "known");
     let now = now();
     cluster.node(0).write(&known, &MINUTES, &minutes(now, [1.0, 1.0, 1.0]));
@@ -45,18 +45,18 @@ fn copy_brings_all_that_the_source_lists_and_leaves_the_source() {
     let there = marks(cluster.node(1));
 
     let plan = cluster.bucky(&copy(&source, &destination, &["-no-op"])).assert_code(0);
-    plan.assert_says("63 metrics to copy.").assert_says(&destination);
+    plan.assert_stdout_has("63 metrics to copy.").assert_stdout_has(&destination);
     let moved = cluster.bucky(&copy(&source, &destination, &["-no-op", "-delete"])).assert_code(0);
-    moved.assert_says("63 metrics to copy, and then delete them at the source.");
+    moved.assert_stdout_has("63 metrics to copy, and then delete them at the source.");
     assert_kept(cluster.node(1), &there);
     assert_eq!(cluster.node(1).metrics(), std::slice::from_ref(&known));
 
     let run = cluster.bucky(&copy(&source, &destination, &["-offload", "-v", "-w", "3"]));
     run.assert_code(0)
         .assert_stdout("")
-        .assert_tells("63 metrics copied (sources kept): 62 created, 1 filled")
-        .assert_tells("; 2 points filled")
-        .assert_tells(&format!("{source}: {HASHED}"));
+        .assert_stderr_has("63 metrics copied (sources kept): 62 created, 1 filled")
+        .assert_stderr_has("; 2 points filled")
+        .assert_stderr_has(&format!("{source}: {HASHED}"));
     for name in &names {
         let content = |node: usize| std::fs::read(cluster.node(node).path(name)).unwrap();
         assert!(content(0) == content(1), "{name} is not the same");
@@ -67,16 +67,16 @@ fn copy_brings_all_that_the_source_lists_and_leaves_the_source() {
     assert!(tree::tombstones(&cluster.node(0).prefix()).is_empty());
 
     let again = cluster.bucky(&copy(&source, &destination, &["-delete=false"])).assert_code(0);
-    again.assert_tells("0 created, 0 filled, 63 unchanged; 0 points filled");
+    again.assert_stderr_has("0 created, 0 filled, 63 unchanged; 0 points filled");
     assert_kept(cluster.node(0), &before);
-    // What came after the last scan is in the list after a new one.
+    // A metric created after the last scan is in the list after a new scan.
     let late = cluster.name_owned_by(0, "late");
     cluster.node(0).write(&late, &MINUTES, &minutes(now, [5.0]));
     cluster.bucky(&copy(&source, &destination, &["-f"])).assert_code(0);
     assert!(cluster.node(1).has(&late));
 }
 
-/// D30: what is written between the copy and the delete is gone with the Go tool.
+/// D30: with the Go tool, points written between the copy and the delete are lost.
 #[test]
 fn d30_copy_delete_loses_no_point_that_is_written_meanwhile() {
     let (mut cluster, names) = full_and_empty();
@@ -94,8 +94,8 @@ fn d30_copy_delete_loses_no_point_that_is_written_meanwhile() {
         metrics::update(&cluster.node(0).path(name), &[late]);
     }
     cluster.node(0).gate().release();
-    run.finish().assert_code(0).assert_tells("62 metrics moved: 62 created");
-    cluster.wait_until_buried();
+    run.finish().assert_code(0).assert_stderr_has("62 metrics moved: 62 created");
+    cluster.wait_until_no_tombstones();
     assert_eq!(cluster.node(0).metrics(), [""; 0]);
     assert_eq!(cluster.node(1).metrics(), names);
     for name in written {
@@ -107,10 +107,10 @@ fn d30_copy_delete_loses_no_point_that_is_written_meanwhile() {
         let is_written = written.contains(&name.as_str());
         assert!(is_written || content(1, name).unwrap() == before, "{name} is not the same");
     }
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }
 
-/// The same with a writer that never rests, as carbon does. Files that are moved away it leaves alone.
+/// The same with a writer that never pauses, as carbon does. It does not touch files that were moved away.
 #[test]
 fn d30_copy_delete_loses_no_point_of_a_writer_that_never_rests() {
     let mut cluster = cluster(2).flag("--tombstone-grace", "1").lay();
@@ -125,8 +125,8 @@ fn d30_copy_delete_loses_no_point_of_a_writer_that_never_rests() {
     let written = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write_until(&stop, &pause_millis, &names, cluster.node(0)));
         let more = ["-delete", "--batch-metrics", "10", "-w", "2"];
-        // On a slow disk a file may be written to in each of a run's attempts at it: then the next run has its turn, and
-        // twice as long between two writes to one file.
+        // On a slow disk a file may be written to in every attempt of a run. Then the next run tries again,
+        // with twice the time between two writes to one file.
         let all_moved = (0..10).any(|run| {
             pause_millis.store(6 << run, Ordering::Relaxed);
             cluster.bucky(&copy(&source, &destination, &more)).code == Some(0)
@@ -136,7 +136,7 @@ fn d30_copy_delete_loses_no_point_of_a_writer_that_never_rests() {
         writer.join().unwrap()
     });
     assert!(!written.is_empty(), "the writer wrote nothing");
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert_eq!(cluster.node(0).metrics(), [""; 0]);
     let ledger = cluster.ledger();
     for (name, point) in written {
@@ -145,7 +145,7 @@ fn d30_copy_delete_loses_no_point_of_a_writer_that_never_rests() {
     }
 }
 
-/// Writes a point to one after the other of the files that are there.
+/// Writes points to the existing files, one after the other.
 fn write_until(
     stop: &AtomicBool,
     pause_millis: &AtomicU64,
@@ -172,7 +172,7 @@ fn write_until(
     written
 }
 
-/// D29: `bucky copy -src A -dst A -delete` deletes all that A has, and exits 0.
+/// D29: `bucky copy -src A -dst A -delete` deletes everything on A, and exits 0.
 #[test]
 fn d29_copy_of_a_store_onto_itself_is_refused_by_whatever_name() {
     let (mut cluster, names) = full_and_empty();
@@ -182,14 +182,14 @@ fn d29_copy_of_a_store_onto_itself_is_refused_by_whatever_name() {
     let (node, alias) = (cluster.node(0).addr(), alias.addr().to_string());
     for (source, destination) in [(&node, &node), (&node, &alias), (&alias, &node)] {
         let run = cluster.bucky(&copy(source, destination, &["-delete"])).assert_code(2);
-        run.assert_tells("are the same node").assert_tells("there is nothing to copy");
+        run.assert_stderr_has("are the same node").assert_stderr_has("there is nothing to copy");
     }
     assert_eq!(cluster.node(0).metrics(), names);
     assert_kept(cluster.node(0), &before);
 }
 
 #[test]
-fn copy_stopped_once_goes_on_when_it_is_run_again() {
+fn a_stopped_copy_continues_when_it_is_run_again() {
     let (mut cluster, names) = full_and_empty();
     cluster.start();
     let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
@@ -202,20 +202,22 @@ fn copy_stopped_once_goes_on_when_it_is_run_again() {
     run.signal(Signal::INT);
     wait::until("the run says that it stops", || run.stderr().contains("finishing what is"));
     cluster.node(1).gate().release();
-    run.finish().assert_code(1).assert_tells("Stopped. Run the same command again to continue.");
+    run.finish()
+        .assert_code(1)
+        .assert_stderr_has("Stopped. Run the same command again to continue.");
     let left = cluster.node(0).metrics().len();
     assert!(left > 0 && left < names.len(), "{left} are left");
-    // A journal of a copy is none of a move.
+    // The journal of a copy is not that of a move.
     let other = cluster.bucky(&["rebalance", "--journal", journal]).assert_code(2);
-    other.assert_tells("was written for another ring");
-    cluster.bucky(&copy(&source, &destination, &more)).assert_code(0).assert_tells("Done.");
-    cluster.wait_until_buried();
+    other.assert_stderr_has("was written for another ring");
+    cluster.bucky(&copy(&source, &destination, &more)).assert_code(0).assert_stderr_has("Done.");
+    cluster.wait_until_no_tombstones();
     assert_eq!(cluster.node(0).metrics(), [""; 0]);
     assert_eq!(cluster.node(1).metrics(), names);
 }
 
 #[test]
-fn copy_names_what_it_cannot_copy_and_goes_on() {
+fn copy_names_metrics_that_it_cannot_copy_and_continues() {
     let mut cluster = cluster(2).lay();
     let whole = MINUTES.empty_file();
     cluster.node(0).put("bad", &whole[..whole.len() - 7]);
@@ -228,15 +230,15 @@ fn copy_names_what_it_cannot_copy_and_goes_on() {
     let [jobs, errors] = files.each_ref().map(String::as_str);
     let more = ["-delete", "-job-state-file", jobs, "-metric-err-file", errors];
     let run = cluster.bucky(&copy(&source, &destination, &more)).assert_code(1);
-    run.assert_tells(&format!("bucky: bad: {source}: "))
-        .assert_tells("1 failed: 1 source damaged")
-        .assert_tells("2 metrics moved");
-    cluster.wait_until_buried();
+    run.assert_stderr_has(&format!("bucky: bad: {source}: "))
+        .assert_stderr_has("1 failed: 1 source damaged")
+        .assert_stderr_has("2 metrics moved");
+    cluster.wait_until_no_tombstones();
     assert_eq!(cluster.node(1).metrics(), ["good", "other"]);
     assert_eq!(cluster.node(0).metrics(), ["bad"], "what was not copied is not deleted");
     let errors = std::fs::read_to_string(errors).unwrap();
     assert!(errors.ends_with(&format!(" src,bad,{source}\n")), "{errors}");
-    // D27: what has failed is not among the jobs that are done, and the first line counts.
+    // D27: failed jobs are not in the list of finished jobs, and the first line is read.
     let done = std::fs::read_to_string(jobs).unwrap();
     assert_eq!(done.lines().count(), 2, "{done}");
     assert!(!done.contains("bad"), "{done}");
@@ -246,19 +248,19 @@ fn copy_names_what_it_cannot_copy_and_goes_on() {
     assert!(cluster.node(1).has("bad"), "after its repair it is copied");
 }
 
-/// D36: `copy -dst HOST` without a port ends the Go tool with a panic.
+/// D36: `copy -dst HOST` without a port makes the Go tool panic.
 #[test]
-fn d36_copy_without_what_it_needs_says_what_that_is() {
+fn d36_copy_names_missing_and_bad_arguments() {
     let cluster = cluster(2).start();
     let node = cluster.node(0);
     let nothing = cluster.bucky(&copy(&node.addr(), &cluster.node(1).addr(), &[])).assert_code(0);
-    nothing.assert_tells("There is nothing to copy.");
+    nothing.assert_stderr_has("There is nothing to copy.");
     for args in [&["copy"][..], &["copy", "-src", &node.addr()], &["copy", "-dst", &node.addr()]] {
-        cluster.bucky(args).assert_code(2).assert_tells("required");
+        cluster.bucky(args).assert_code(2).assert_stderr_has("required");
     }
     let elsewhere = cluster.bucky(&copy(&node.addr(), node.host(), &[])).assert_code(3);
-    elsewhere.assert_tells(&format!("{}:4242 is down", node.host()));
-    cluster.bucky(&copy("a:b", &node.addr(), &[])).assert_code(2).assert_tells("a:b");
+    elsewhere.assert_stderr_has(&format!("{}:4242 is down", node.host()));
+    cluster.bucky(&copy("a:b", &node.addr(), &[])).assert_code(2).assert_stderr_has("a:b");
     let rest = cluster.bucky(&copy(&node.addr(), "x", &["--rest", "2m"])).assert_code(2);
-    rest.assert_tells("--rest needs -delete");
+    rest.assert_stderr_has("--rest needs -delete");
 }

@@ -10,9 +10,9 @@ use crate::cluster;
 /// How the client copies a metric.
 #[derive(Clone, Copy, PartialEq)]
 enum Copy {
-    /// It fetches it and sends it on.
+    /// It fetches the metric and sends it on.
     ByHand,
-    /// The destination fetches it.
+    /// The destination fetches the metric.
     Offload,
 }
 
@@ -59,8 +59,7 @@ fn go_rebalance(copy: Copy) {
     assert_eq!(self::jobs(&cluster).len(), 0, "the lists are true at once");
 }
 
-/// What the Go client makes of the nodes' lists: each metric that lies where the ring does not have it, from where to
-/// where.
+/// What the Go client concludes from the nodes' lists: each misplaced metric, with its source and its owner.
 fn jobs(cluster: &TestCluster) -> Vec<(String, GoClient, GoClient)> {
     let client = |number: usize| GoClient::of(cluster.node(number).addr());
     let ring: serde_json::Value =
@@ -81,7 +80,7 @@ fn jobs(cluster: &TestCluster) -> Vec<(String, GoClient, GoClient)> {
     jobs
 }
 
-/// Ours has its list when it answers at all, or says as the Go daemon does that it is being made.
+/// Our daemon has its list when it answers at all, or says like the Go daemon that it is being built.
 #[test]
 fn the_go_clients_first_list_calls_are_answered_as_it_expects() {
     let mut cluster = cluster(1).lay();
@@ -111,7 +110,7 @@ fn the_go_clients_first_list_calls_are_answered_as_it_expects() {
     assert_eq!(client.list(Some(&[])), Vec::<String>::new());
 }
 
-/// What the Go client tells apart by status: who lacks the metric, who is at fault.
+/// The Go client distinguishes by status which node lacks the metric and which is at fault.
 #[test]
 fn an_offload_that_fails_is_answered_by_whose_fault_it_is() {
     let cluster = cluster(2).start();

@@ -1,9 +1,9 @@
-//! Clusters in which daemons of the Go tool take part.
+//! Clusters with some daemons of the Go tool.
 //!
 //! - `go_client`: the Go tool's client, with our daemons
-//! - `go_cluster`: our client, with daemons of the Go tool only
+//! - `go_cluster`: our client, with only daemons of the Go tool
 //! - `roles`: both kinds in one ring, each as source, owner and drained node
-//! - `replacement`: one daemon after the other taken over, while work goes on
+//! - `replacement`: one daemon after the other is replaced while work continues
 
 mod go_client;
 mod go_cluster;
@@ -14,23 +14,23 @@ use bucky_tests::{GoDaemon, TestCluster};
 
 use crate::cluster;
 
-/// A cluster some of whose daemons are the Go tool's.
+/// A cluster with some daemons of the Go tool.
 struct Mixed {
-    // Ended before the cluster's folder goes.
+    // Stopped before the cluster's folder is removed.
     go: Vec<GoDaemon>,
     cluster: TestCluster,
 }
 
 impl Mixed {
-    /// `nodes` nodes, `in_ring` of them in the ring, with metrics where a ring of the first `before` had them; those
-    /// with these numbers have a daemon of the Go tool.
+    /// `nodes` nodes, `in_ring` of them in the ring, with metrics on their owners in a ring of the first
+    /// `before` nodes. The nodes with the numbers in `go` have a daemon of the Go tool.
     fn grown(nodes: usize, in_ring: usize, before: usize, go: &[usize]) -> Self {
         let cluster = cluster(nodes).in_ring(in_ring).lay();
         cluster.scatter(METRICS, &cluster.ring_of_first(before));
         Self::start(cluster, go)
     }
 
-    /// All daemons of a cluster, those with these numbers the Go tool's.
+    /// Starts all daemons of a cluster; those with the numbers in `go` are the Go tool's.
     fn start(mut cluster: TestCluster, go: &[usize]) -> Self {
         let nodes = cluster.nodes().len();
         for own in (0..nodes).filter(|number| !go.contains(number)) {
@@ -44,5 +44,5 @@ impl Mixed {
     }
 }
 
-/// How many metrics the stories are told with: a few of each layout on every node.
+/// How many metrics the tests use: a few of each layout on every node.
 const METRICS: usize = 90;

@@ -1,12 +1,12 @@
-//! One daemon after the other of a cluster of the Go tool is taken over by ours, over the same folder, while lists are
-//! read and metrics are moved.
+//! Our daemons replace those of a Go cluster one after the other, over the same folders, while lists are read
+//! and metrics are moved.
 
 use bucky_tests::{GoClient, GoDaemon};
 
 use crate::cluster;
 
 #[test]
-fn go_daemons_are_replaced_by_ours_one_by_one_while_work_goes_on() {
+fn go_daemons_are_replaced_by_ours_one_by_one_during_work() {
     let mut cluster = cluster(3).lay();
     cluster.scatter(super::METRICS, &cluster.ring_of_first(2));
     let before = cluster.ledger();
@@ -23,12 +23,12 @@ fn go_daemons_are_replaced_by_ours_one_by_one_while_work_goes_on() {
         go[number].take().unwrap().stop();
         cluster.node_mut(number).start();
         listed(&cluster);
-        // A third of the strays with each daemon that is replaced, and the rest at the end.
+        // A third of the misplaced metrics with each replaced daemon, and the rest at the end.
         let third = format!("[{}]$", ["0-3", "4-6", "7-9"][number]);
         cluster.bucky(&["rebalance", "-f", "-r", &third]).assert_code(0);
-        cluster.wait_until_buried();
+        cluster.wait_until_no_tombstones();
         listed(&cluster);
-        // The Go tool's client finds its way at every stage.
+        // The Go tool's client works at every stage.
         let addr = cluster.node(number).addr();
         assert_eq!(GoClient::of(addr).list(None), in_file_order(&cluster, number));
     }
@@ -37,7 +37,7 @@ fn go_daemons_are_replaced_by_ours_one_by_one_while_work_goes_on() {
     cluster.bucky(&["verify", "-f"]).assert_code(0);
 }
 
-/// Back again: what ours leave in a folder, a Go daemon serves.
+/// The way back: a Go daemon serves the files that ours leave in a folder.
 #[test]
 fn a_go_daemon_takes_the_place_of_ours_again() {
     let mut cluster = cluster(2).lay();
@@ -45,7 +45,7 @@ fn a_go_daemon_takes_the_place_of_ours_again() {
     cluster.start();
     let before = cluster.ledger();
     cluster.bucky(&["rebalance"]).assert_code(0);
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     for number in 0..2 {
         cluster.node_mut(number).stop();
     }
@@ -62,7 +62,7 @@ fn a_go_daemon_takes_the_place_of_ours_again() {
     cluster.assert_all_in_place(&before);
 }
 
-/// Our daemon gives the list in the order of the names.
+/// Our daemon returns the list sorted by name.
 fn in_file_order(cluster: &bucky_tests::TestCluster, number: usize) -> Vec<String> {
     cluster.node(number).metrics()
 }

@@ -6,7 +6,7 @@ use bucky_tests::{GoClient, GoDaemon};
 use super::Mixed;
 use crate::cluster;
 
-/// The new node has our daemon, the old ones are the Go tool's.
+/// The new node has our daemon, the old ones have the Go tool's.
 #[test]
 fn metrics_go_from_go_daemons_to_ours() {
     let Mixed { go, cluster } = Mixed::grown(3, 3, 2, &[0, 1]);
@@ -17,7 +17,7 @@ fn metrics_go_from_go_daemons_to_ours() {
     assert!(go.iter().all(|daemon| daemon.requests().iter().any(|r| r.starts_with("DELETE "))));
 }
 
-/// The new node is the Go tool's, the old ones have our daemon.
+/// The new node has the Go tool's daemon, the old ones have ours.
 #[test]
 fn metrics_go_from_our_daemons_to_go_daemons() {
     let Mixed { go, cluster } = Mixed::grown(3, 3, 2, &[2]);
@@ -39,7 +39,7 @@ fn a_drained_go_node_gives_all_it_has() {
     cluster.assert_all_in_place(&before);
 }
 
-/// A Go daemon asks ours for a metric, and ours asks a Go daemon.
+/// A Go daemon fetches a metric from ours, and ours from a Go daemon.
 #[test]
 fn daemons_of_both_kinds_fetch_from_each_other() {
     let cluster = cluster(2).lay();
@@ -66,7 +66,8 @@ fn daemons_of_both_kinds_fetch_from_each_other() {
     drop::<Vec<GoDaemon>>(go);
 }
 
-/// A Go daemon as the one that is asked first: its ring has none of our keys, and its members' are taken.
+/// A Go daemon is asked first. Its ring document has none of our keys, so they are taken from the other
+/// members.
 #[test]
 fn the_ring_of_a_go_daemon_is_completed_by_ours() {
     let Mixed { cluster, go } = Mixed::grown(2, 2, 1, &[0]);

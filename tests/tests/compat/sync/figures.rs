@@ -2,12 +2,12 @@
 
 use bucky_tests::{LineReceiver, wait};
 
-use super::strays;
+use super::misplaced;
 
-/// D35: in the Go tool `finished_jobs` counts what was begun.
+/// D35: the Go tool's `finished_jobs` counts jobs that have begun.
 #[test]
 fn figures_are_sent_each_interval_and_at_the_end_and_count_what_is_done() {
-    let (cluster, before, _) = strays(12);
+    let (cluster, before, _) = misplaced(12);
     let lines = LineReceiver::start(cluster.node(0).host());
     cluster.node(1).gate().hold("POST /v1/pull");
     let endpoint = format!("-graphite-endpoint={}", lines.addr());
@@ -19,7 +19,8 @@ fn figures_are_sent_each_interval_and_at_the_end_and_count_what_is_done() {
     cluster.node(1).gate().release();
     run.finish().assert_code(0);
     let [source, owner] = [0, 1].map(|node| cluster.node(node).host().replace('.', "_"));
-    // Each of these, as the figures of one node may be sent before those of the other have changed.
+    // Checked for each of these, because the figures of one node may be sent before those of the other have
+    // changed.
     let done = ["main".to_owned(), format!("node.{source}"), format!("node.{owner}")]
         .map(|whose| format!("ops.sync.{whose}.finished_jobs.last 12 "));
     let texts = wait::until_some("the last figures", || {
@@ -52,11 +53,11 @@ fn figures_are_sent_each_interval_and_at_the_end_and_count_what_is_done() {
     cluster.assert_all_in_place(&before);
 }
 
-/// D33: the Go tool logs thousands of lines in its last moments.
+/// D33: the Go tool logs thousands of lines at its end.
 #[test]
-fn an_endpoint_that_is_away_is_told_of_once_and_changes_nothing() {
-    let (cluster, before, _) = strays(12);
-    // Nobody listens at the port of the rings' carbons.
+fn an_endpoint_that_is_away_is_reported_once_and_changes_nothing() {
+    let (cluster, before, _) = misplaced(12);
+    // No process listens on the port of the rings' carbons.
     let endpoint = format!("{}:2003", cluster.node(0).host());
     let run = cluster
         .bucky(&["rebalance", "-graphite-endpoint", &endpoint, "-graphite-ip-to-hostname"])

@@ -1,23 +1,24 @@
-//! What a run leaves behind in files, what it names, and how many failures it puts up with.
+//! The files that a run leaves, the metrics that it names, and how many failures it tolerates.
 
 use std::path::Path;
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{Finished, TestCluster};
 
-use super::strays;
+use super::misplaced;
 
-/// A file that is no metric's: as a crash leaves it.
+/// A file that is not a metric's, as a crash may leave it.
 const DAMAGED: &[u8] = b"this is no whisper file, and has the length of some header or other";
 
 fn lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// D27: the Go tool writes failed jobs as done, skips the first line on reading, and panics at a stranger's.
+/// D27: the Go tool records failed jobs as done, skips the first line when it reads, and panics at an unknown
+/// job.
 #[test]
 fn only_what_succeeded_is_in_the_job_state_file_and_the_next_run_does_the_rest() {
-    let (cluster, _, names) = strays(10);
+    let (cluster, _, names) = misplaced(10);
     let state = cluster.path("state");
     let failing = &names[4];
     let whole = std::fs::read(cluster.node(0).path(failing)).unwrap();
@@ -42,14 +43,14 @@ fn only_what_succeeded_is_in_the_job_state_file_and_the_next_run_does_the_rest()
         r#"{"SrcServer":"gone:4242","DstServer":"away:4242","OldName":"x","NewName":"x"}"#;
     let text = format!("{}\n{stranger}\n{}", found.join("\n"), r#"{"SrcServer":"#);
     std::fs::write(&state, text).unwrap();
-    cluster.bucky(&args).assert_code(0).assert_tells("1 metric copied");
+    cluster.bucky(&args).assert_code(0).assert_stderr_has("1 metric copied");
     let found = lines(&state);
     assert_eq!((found.len(), found.last()), (11, Some(&job(failing))));
     assert!(cluster.node(1).has(failing));
-    cluster.bucky(&args).assert_code(0).assert_tells("0 metrics copied");
+    cluster.bucky(&args).assert_code(0).assert_stderr_has("0 metrics copied");
 
     let nowhere = ["rebalance", "-job-state-file", "no/such/folder"];
-    cluster.bucky(&nowhere).assert_code(1).assert_tells("no/such/folder");
+    cluster.bucky(&nowhere).assert_code(1).assert_stderr_has("no/such/folder");
     assert_eq!(cluster.node(0).metrics(), names, "nothing is moved");
 
     let before = cluster.ledger();
@@ -69,7 +70,7 @@ fn rebalance(cluster: &TestCluster, more: &[&str]) -> Finished {
 
 #[test]
 fn failed_copies_are_appended_to_the_error_file_with_the_side_to_blame() {
-    let (cluster, _, names) = strays(6);
+    let (cluster, _, names) = misplaced(6);
     damaged(&cluster, &names);
     let file = cluster.path("failed");
     std::fs::write(&file, "of an earlier run\n").unwrap();
@@ -84,47 +85,47 @@ fn failed_copies_are_appended_to_the_error_file_with_the_side_to_blame() {
     assert_eq!(lines(&cluster.path("reasons")).len(), 2, "--errors has the reasons as well");
     rebalance(&cluster, &["-metric-err-file", "no/such/folder"])
         .assert_code(1)
-        .assert_tells("no/such/folder");
+        .assert_stderr_has("no/such/folder");
 }
 
 #[test]
 fn as_many_failures_as_are_tolerated_are_a_success() {
-    let (cluster, _, names) = strays(6);
+    let (cluster, _, names) = misplaced(6);
     damaged(&cluster, &names);
-    rebalance(&cluster, &["-error-tolerance", "1"]).assert_code(1).assert_tells(" failed: ");
-    rebalance(&cluster, &["-error-tolerance", "2"]).assert_code(0).assert_tells(" failed: ");
+    rebalance(&cluster, &["-error-tolerance", "1"]).assert_code(1).assert_stderr_has(" failed: ");
+    rebalance(&cluster, &["-error-tolerance", "2"]).assert_code(0).assert_stderr_has(" failed: ");
     rebalance(&cluster, &[]).assert_code(1);
 }
 
 #[test]
 fn deleted_sources_are_named_where_that_is_asked_for() {
-    let (cluster, before, names) = strays(4);
+    let (cluster, before, names) = misplaced(4);
     rebalance(&cluster, &["-no-delete", "-print-deletion"]).assert_code(0);
     let run = rebalance(&cluster, &["-delete", "-print-deletion", "-offload"]).assert_code(0);
-    let mut told: Vec<&str> = run
+    let mut printed: Vec<&str> = run
         .stderr
         .lines()
         .filter_map(|line| line.split_once(" DELETED: ").map(|(_, name)| name))
         .collect();
-    told.sort_unstable();
-    assert_eq!(told, names);
+    printed.sort_unstable();
+    assert_eq!(printed, names);
     cluster.assert_all_in_place(&before);
     cluster.node(0).write(&names[0], &MINUTES, &minutes(now(), [1.0]));
     let run = rebalance(&cluster, &[]).assert_code(0);
-    assert!(!run.stderr.contains("DELETED"), "nobody asked: {}", run.stderr);
+    assert!(!run.stderr.contains("DELETED"), "not asked for: {}", run.stderr);
 }
 
-/// To the Go tool that is a failure unless `-ignore404` is given; here it never is.
+/// For the Go tool that is a failure unless `-ignore404` is given; here it never is.
 #[test]
-fn a_source_that_has_vanished_is_told_of_and_is_no_failure() {
+fn a_source_that_has_vanished_is_reported_and_is_no_failure() {
     for flag in [&["-ignore404"][..], &[]] {
-        let (cluster, _, names) = strays(4);
+        let (cluster, _, names) = misplaced(4);
         cluster.node(1).gate().hold("POST /v1/pull");
         let run = cluster.start_bucky(&[&["rebalance"], flag].concat());
         cluster.node(1).gate().wait_until_held();
         std::fs::remove_file(cluster.node(0).path(&names[2])).unwrap();
         cluster.node(1).gate().release();
-        run.finish().assert_code(0).assert_tells("1 was gone before its turn");
+        run.finish().assert_code(0).assert_stderr_has("1 was gone before its turn");
         assert!(!cluster.node(1).has(&names[2]));
     }
 }

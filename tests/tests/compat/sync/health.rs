@@ -1,10 +1,10 @@
-//! The carbons beside the nodes: a full cache slows a run down, one with room lets it get faster.
+//! The carbons beside the nodes: a full cache slows a run down; with space in the cache it gets faster.
 
 use bucky_tests::{GoCarbons, LineReceiver, TestCluster, wait};
 
-use super::strays;
+use super::misplaced;
 
-/// `rebalance` that watches the carbons every second and sends figures every second.
+/// `rebalance` that checks the carbons every second and sends figures every second.
 fn watching(carbons: &GoCarbons, lines: &LineReceiver, more: &[&str]) -> Vec<String> {
     let args = [
         "rebalance",
@@ -26,11 +26,11 @@ fn hosts(cluster: &TestCluster) -> [&str; 2] {
     [cluster.node(0).host(), cluster.node(1).host()]
 }
 
-/// D34: `-metrics-per-second` counts from the start, and a full cache brings a node back to it.
+/// D34: `-metrics-per-second` applies from the start, and a full cache returns a node to it.
 #[test]
 fn a_full_cache_brings_a_node_back_to_its_first_rate() {
-    // So many that the run goes on until the fill has been seen, also where this test is slow to look.
-    let (cluster, before, _) = strays(200);
+    // Enough metrics that the run is still active when the full cache is noticed, even on a slow machine.
+    let (cluster, before, _) = misplaced(200);
     let carbons = GoCarbons::start(&hosts(&cluster));
     let lines = LineReceiver::start(cluster.node(0).host());
     let args = watching(&carbons, &lines, &["-metrics-per-second=10", "-no-random-easing"]);
@@ -44,7 +44,7 @@ fn a_full_cache_brings_a_node_back_to_its_first_rate() {
     let source = cluster.node(0).host().replace('.', "_");
     let fast = lines.values(&format!("carbon.buckytools.node.{source}.metrics_per_second.last"));
     assert!(fast.iter().any(|rate| *rate > 10.0), "the source has room: {fast:?}");
-    // Figures may be late: by the times that they tell.
+    // Figures may arrive late, so the times in them are used.
     let steps = lines.stamped(&rate);
     let is_step = |pair: &[(u32, f64)]| {
         let seconds = f64::from(pair[1].0 - pair[0].0);
@@ -60,15 +60,15 @@ fn a_full_cache_brings_a_node_back_to_its_first_rate() {
 }
 
 #[test]
-fn a_carbon_that_does_not_tell_is_told_of_once_and_keeps_the_first_rate() {
-    let (cluster, before, _) = strays(30);
+fn a_carbon_that_does_not_answer_is_reported_once_and_keeps_the_first_rate() {
+    let (cluster, before, _) = misplaced(30);
     let mut carbons = GoCarbons::start(&hosts(&cluster));
     let lines = LineReceiver::start(cluster.node(0).host());
     carbons.end(1);
     let args = watching(&carbons, &lines, &["-metrics-per-second=10"]);
     let ended = cluster.bucky(&args.iter().map(String::as_str).collect::<Vec<_>>()).assert_code(0);
-    let told = format!("cannot read the carbon cache on {}", cluster.node(1).host());
-    assert_eq!(ended.stderr.matches(&told).count(), 1, "{}", ended.stderr);
+    let message = format!("cannot read the carbon cache on {}", cluster.node(1).host());
+    assert_eq!(ended.stderr.matches(&message).count(), 1, "{}", ended.stderr);
     assert!(carbons.asked(0) >= 2, "the other one goes on being asked");
     let owner = cluster.node(1).host().replace('.', "_");
     let rates = lines.values(&format!("carbon.buckytools.node.{owner}.metrics_per_second.last"));

@@ -1,4 +1,4 @@
-//! The options of the sync engine: how fast moves go, what they tell while they run, and what they leave behind in files.
+//! The options for the pace of moves, for reports during a run, and for the files that it leaves.
 
 mod figures;
 mod files;
@@ -12,8 +12,8 @@ use bucky_tests::{Ledger, TestCluster};
 
 use crate::cluster;
 
-/// Two nodes, each behind a gate, and metrics of the second on the first, in this order of names.
-fn strays(count: usize) -> (TestCluster, Ledger, Vec<String>) {
+/// Two nodes, each behind a gate, and metrics of the second node on the first one, sorted by name.
+fn misplaced(count: usize) -> (TestCluster, Ledger, Vec<String>) {
     let mut cluster = cluster(2).gate(0).gate(1).lay();
     let names = cluster.names_owned_by(1, "sync", count);
     for name in &names {

@@ -1,20 +1,20 @@
-//! How fast a run goes where the operator says how fast.
+//! The pace of a run with a limit.
 
 use std::time::{Duration, Instant};
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{GoDaemon, Layout, Running, TestCluster};
 
-use super::strays;
+use super::misplaced;
 use crate::cluster;
 
-/// What has been seen of a run, and when.
+/// A measured value of a run, and its time.
 struct Sample {
     at: f64,
     count: f64,
 }
 
-/// Starts a run, and looks at `count` from before it begins until it has ended.
+/// Starts a run, and samples `count` from before the run until it has ended.
 fn sampled(
     start: impl FnOnce() -> Running,
     count: impl Fn() -> u64,
@@ -37,8 +37,8 @@ fn sampled(
     }
 }
 
-/// Wants no more at any time than `rate` a second gives since the start, and `burst`. What a slow machine holds up may come
-/// all the faster afterwards.
+/// Checks that at no time there was more than `rate` a second since the start allows, plus `burst`. After a
+/// delay on a slow machine, it may catch up.
 #[track_caller]
 fn assert_never_ahead(samples: &[Sample], rate: f64, burst: f64) {
     let first = &samples[0];
@@ -48,7 +48,7 @@ fn assert_never_ahead(samples: &[Sample], rate: f64, burst: f64) {
     }
 }
 
-/// From the first to the last change.
+/// The time from the first to the last change.
 fn active_seconds(samples: &[Sample]) -> f64 {
     let (first, last) = (&samples[0], &samples[samples.len() - 1]);
     let begun = samples.iter().rfind(|sample| sample.count == first.count).unwrap();
@@ -59,7 +59,7 @@ fn active_seconds(samples: &[Sample]) -> f64 {
 #[test]
 fn a_run_keeps_to_its_bandwidth() {
     const RATE: f64 = 1024.0 * 1024.0;
-    // A file of 100 KB; with what a tar adds, 3 MB in all.
+    // A file of 100 KB; with the overhead of the tar, 3 MB in total.
     let layout = Layout { retentions: "1m:6d", ..MINUTES };
     let mut cluster = cluster(2).gate(0).lay();
     for name in cluster.names_owned_by(1, "wide", 30) {
@@ -70,27 +70,28 @@ fn a_run_keeps_to_its_bandwidth() {
     let start = || cluster.start_bucky(&["rebalance", "--bandwidth", "1M"]);
     let (samples, run) = sampled(start, || cluster.node(0).gate().answered_bytes());
     run.assert_code(0);
-    // A portion is half a second's worth; the plan and the lists come through the gate as well.
+    // A portion is half a second's worth; the plan and the lists pass the gate too.
     assert_never_ahead(&samples, RATE, RATE * 0.75);
     let bytes = samples[samples.len() - 1].count;
     assert!(bytes > 3e6, "{bytes}");
-    // The last portion is under way for a while after it has left the gate for the owner's buffers.
+    // The last portion is still in the owner's buffers for a while after it has passed the gate.
     let seconds = active_seconds(&samples);
     assert!(seconds >= bytes / RATE - 0.7, "{bytes} bytes within {seconds} s");
-    // A tenth of the rate would take 30 s; what the machine adds to a run without a limit is much less, also where it is slow.
+    // A tenth of the rate would take 30 s. Even a slow machine adds much less than that to a run without a
+    // limit.
     assert!(seconds <= bytes / RATE * 2.0 + 20.0, "{bytes} bytes took {seconds} s");
     cluster.assert_all_in_place(&before);
 }
 
-/// D34: in the Go tool `-metrics-per-second` needs a health check, and has no effect until the first speed-up.
+/// D34: the Go tool's `-metrics-per-second` needs a health check, and has no effect until the first speed-up.
 #[test]
 fn metrics_a_second_hold_without_a_health_check_from_the_first_one_on() {
     const RATE: f64 = 20.0;
-    let (cluster, before, names) = strays(60);
+    let (cluster, before, names) = misplaced(60);
     let start = || cluster.start_bucky(&["rebalance", "-metrics-per-second", "20"]);
     let (samples, run) = sampled(start, || cluster.node(1).metrics().len() as u64);
     run.assert_code(0);
-    // A portion is half a second's worth, and waits until it is paid for.
+    // A portion is half a second's worth, and waits until its time has come.
     assert_never_ahead(&samples, RATE, RATE * 0.1);
     let seconds = samples[samples.len() - 1].at;
     assert!((2.9..30.0).contains(&seconds), "{} metrics took {seconds} s", names.len());
@@ -100,7 +101,7 @@ fn metrics_a_second_hold_without_a_health_check_from_the_first_one_on() {
 #[test]
 fn rates_and_intervals_that_make_no_sense_are_usage_errors() {
     let cluster: TestCluster = cluster(1).lay();
-    for (args, told) in [
+    for (args, message) in [
         (["-metrics-per-second", "0"], "--metrics-per-second"),
         (["-metrics-per-second", "-3"], "--metrics-per-second"),
         (["-go-carbon-health-check-interval", "0"], "--go-carbon-health-check-interval"),
@@ -110,11 +111,11 @@ fn rates_and_intervals_that_make_no_sense_are_usage_errors() {
         (["-bandwidth", "12"], "at least 64K"),
     ] {
         let run = cluster.bucky(&["rebalance", args[0], args[1]]).assert_code(2);
-        run.assert_tells(told);
+        run.assert_stderr_has(message);
     }
 }
 
-/// Lengths are not told here: the first are guessed, and the others by those that came.
+/// Lengths are not known here: the first ones are estimated, and the others are based on those that arrived.
 #[test]
 fn a_heal_keeps_to_its_bandwidth_too() {
     const RATE: f64 = 1024.0 * 1024.0;
@@ -134,7 +135,7 @@ fn a_heal_keeps_to_its_bandwidth_too() {
     cluster.assert_all_in_place(&before);
 }
 
-/// Where a daemon of the Go tool takes part metrics go one by one, and their lengths are not told.
+/// With a daemon of the Go tool metrics move one by one, and their lengths are not known.
 #[test]
 fn a_go_daemons_metrics_keep_to_both_limits() {
     const RATE: f64 = 256.0 * 1024.0;
@@ -151,7 +152,8 @@ fn a_go_daemons_metrics_keep_to_both_limits() {
         let (samples, run) = sampled(start, || cluster.node(1).metrics().len() as u64);
         run.assert_code(0);
         let seconds = samples[samples.len() - 1].at;
-        // 15 files of 52 KB with what a tar would add, but for the last one: what it takes is paid for afterwards.
+        // 15 files of 52 KB with the overhead of a tar. The last file is not included: its wait comes after
+        // it.
         let least = if flag == "--bandwidth" { 14.0 * 53_000.0 / RATE } else { 1.4 };
         assert!((least..30.0).contains(&seconds), "{flag}: {seconds} s");
         cluster.assert_all_in_place(&before);

@@ -1,26 +1,27 @@
-//! SIGUSR1: a line of progress and an end while metrics are moved, and nothing at any other time.
+//! SIGUSR1: prints a line of progress and stops a run while metrics are moved; at other times it has no
+//! effect.
 
 use bucky_tests::wait;
 use rustix::process::Signal;
 
-use super::strays;
+use super::misplaced;
 
 /// D35: the Go tool says 100 % with nothing done.
 #[test]
-fn asked_by_sigusr1_a_run_tells_how_far_it_is_and_ends_with_what_is_under_way() {
-    let (cluster, before, _) = strays(60);
+fn a_run_reports_its_progress_on_sigusr1_and_ends_after_the_current_metrics() {
+    let (cluster, before, _) = misplaced(60);
     cluster.node(1).gate().hold("POST /v1/pull");
     let run = cluster.start_bucky(&["rebalance", "--batch-metrics", "10", "-w", "1"]);
     cluster.node(1).gate().wait_until_held();
     run.signal(Signal::USR1);
-    wait::until("it tells", || run.stderr().contains("Received SIGUSR1, exiting."));
+    wait::until("it confirms the signal", || run.stderr().contains("Received SIGUSR1, exiting."));
     run.signal(Signal::USR1);
     cluster.node(1).gate().release();
-    let ended = run.finish().assert_code(1).assert_tells("Run the same command again");
-    let told: Vec<&str> = ended.stderr.lines().collect();
-    let exiting = told.iter().position(|line| *line == "Received SIGUSR1, exiting.").unwrap();
-    assert!(told[exiting - 1].starts_with("Progress 0 / 60: 0%"), "{}", ended.stderr);
-    cluster.wait_until_buried();
+    let ended = run.finish().assert_code(1).assert_stderr_has("Run the same command again");
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let exiting = lines.iter().position(|line| *line == "Received SIGUSR1, exiting.").unwrap();
+    assert!(lines[exiting - 1].starts_with("Progress 0 / 60: 0%"), "{}", ended.stderr);
+    cluster.wait_until_no_tombstones();
     let moved = cluster.node(1).metrics().len();
     assert!((10..60).contains(&moved), "{moved} were moved: what was under way, and no more");
     cluster.bucky(&["rebalance"]).assert_code(0);
@@ -29,12 +30,12 @@ fn asked_by_sigusr1_a_run_tells_how_far_it_is_and_ends_with_what_is_under_way() 
 
 #[test]
 fn before_anything_is_moved_sigusr1_means_nothing() {
-    let (cluster, before, _) = strays(12);
+    let (cluster, before, _) = misplaced(12);
     cluster.node(0).gate().hold("GET /v1/misplaced");
     let run = cluster.start_bucky(&["rebalance"]);
     cluster.node(0).gate().wait_until_held();
     run.signal(Signal::USR1);
-    // A whole command beside it: by its end the run, which waits, has taken the signal.
+    // Run a whole command. By its end the waiting run has received the signal.
     cluster.bucky(&["servers"]);
     cluster.node(0).gate().release();
     let ended = run.finish().assert_code(0);
@@ -42,19 +43,20 @@ fn before_anything_is_moved_sigusr1_means_nothing() {
     cluster.assert_all_in_place(&before);
 }
 
-/// The line is told also where nothing holds the end up.
+/// The line is printed even if nothing delays the end.
 #[test]
-fn a_run_that_waits_for_its_pace_ends_at_once_and_still_tells_how_far_it_is() {
-    let (cluster, before, _) = strays(40);
+fn a_run_that_waits_for_its_pace_ends_at_once_and_still_reports_its_progress() {
+    let (cluster, before, _) = misplaced(40);
     for _ in 0..4 {
         let run = cluster.start_bucky(&["rebalance", "--metrics-per-second", "1"]);
         wait::until("it has its plan", || run.stderr().contains("are misplaced"));
-        // Until it listens the signal means nothing; from then on the first counts, and the others no more.
-        wait::until("it is told to end", || {
+        // The signal has no effect until the run listens. The first one after that counts, and the later ones
+        // do not.
+        wait::until("it is asked to end", || {
             run.signal(Signal::USR1);
             run.stderr().contains("Received SIGUSR1")
         });
-        let ended = run.finish().assert_code(1).assert_tells("Received SIGUSR1, exiting.\n");
+        let ended = run.finish().assert_code(1).assert_stderr_has("Received SIGUSR1, exiting.\n");
         assert_eq!(ended.stderr.matches("SIGUSR1").count(), 1, "{ended}");
         assert_eq!(ended.stderr.matches("Progress ").count(), 1, "{ended}");
     }
@@ -62,10 +64,10 @@ fn a_run_that_waits_for_its_pace_ends_at_once_and_still_tells_how_far_it_is() {
     cluster.assert_all_in_place(&before);
 }
 
-/// A pipe that nobody reads holds the run up before it has begun: it can be ended then as any program.
+/// A pipe without a reader blocks the run before it has begun. It can then be ended like any other program.
 #[test]
 fn a_run_that_waits_for_a_reader_of_its_failures_can_be_ended() {
-    let (cluster, before, _) = strays(4);
+    let (cluster, before, _) = misplaced(4);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();

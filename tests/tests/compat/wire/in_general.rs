@@ -1,4 +1,4 @@
-//! What all routes have in common, and the one that everybody begins with.
+//! What all routes have in common, and the route that every client uses first.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bucky_tests::wait;
 
-use super::{Daemon, error, row, told};
+use super::{Daemon, error, row, text_of};
 use crate::cluster;
 
 #[test]
@@ -28,24 +28,24 @@ fn the_ring_is_answered_as_the_go_daemon_writes_it_and_to_get_only() {
     for target in ["/hashring", "/hashring?x=y;%zz"] {
         let answer = daemon.answer(&format!("GET {target}"));
         let (head, body) =
-            told(&answer).split_once("\n\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+            text_of(&answer).split_once("\n\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         assert_eq!(
             head,
             format!("200 OK\nContent-Length: {}\nContent-Type: application/json", body.len())
         );
-        // Ours: behind the Go daemon's keys come our own, which its client passes over.
+        // Ours: after the Go daemon's keys come our own, which its client ignores.
         assert!(body.starts_with(&ring), "{body}");
         assert!(body.ends_with('}'), "no line feed: {body:?}");
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
         let answer = daemon.client.ask(method, "/hashring", &[], None);
-        assert_eq!(told(&answer), super::plain_error("400 Bad Request", "Bad Request."));
+        assert_eq!(text_of(&answer), super::plain_error("400 Bad Request", "Bad Request."));
     }
     assert_eq!(daemon.client.ask("HEAD", "/hashring", &[], None).status, 400);
 }
 
 #[test]
-fn what_is_no_route_is_not_found_and_paths_that_are_not_clean_lead_to_those_that_are() {
+fn unknown_routes_are_not_found_and_unclean_paths_are_redirected() {
     let daemon = Daemon::start();
     daemon.assert_rows(&[
         error("GET /", "404 Not Found", "404 page not found"),
@@ -71,7 +71,7 @@ fn what_is_no_route_is_not_found_and_paths_that_are_not_clean_lead_to_those_that
             );
         }
     }
-    // Dots inside a segment are names. Ours: names of nothing.
+    // Dots inside a segment are names. Ours: they name no metric.
     for target in ["/metrics/...", "/metrics/a..b"] {
         assert_eq!(daemon.client.ask("GET", target, &[], None).status, 400, "{target}");
     }
@@ -85,11 +85,11 @@ fn what_is_no_route_is_not_found_and_paths_that_are_not_clean_lead_to_those_that
     ]);
 }
 
-/// Everything that comes back on a connection on which `request` was sent.
+/// Everything that is received on a connection on which `request` was sent.
 fn raw(daemon: &Daemon, request: &str) -> String {
     let mut stream = TcpStream::connect(daemon.client.addr()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // The daemon may have answered and closed before all is sent.
+    // The daemon may have answered and closed before everything is sent.
     let _ = stream.write_all(request.as_bytes());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -124,18 +124,18 @@ fn http_1_0_keep_alive_and_heads_beyond_a_mebibyte_are_as_with_the_go_daemon() {
             "431",
         ),
         (get(&long), "431"),
-        // Ours: a path and query have a limit of their own, 65,534 bytes.
+        // Ours: a path and query have their own limit, 65,534 bytes.
         (get(&long[..100_000]), "414"),
     ] {
         let answer = raw(&daemon, &request);
-        // What is not read any more may take the answer with it.
+        // If a part of the request is not read, the answer may be lost with it.
         let expected = format!("HTTP/1.1 {status} ");
         assert!(answer.is_empty() || answer.starts_with(&expected), "{answer:.200}");
     }
     assert_eq!(daemon.client.hashring().status, 200);
 }
 
-/// The Go daemon tells 0 bytes for a metric's file, and writes nothing of a request whose handler broke down.
+/// The Go daemon logs 0 bytes for a metric's file, and logs no line for a request whose handler failed.
 #[test]
 fn the_access_log_has_a_line_a_request_with_the_bytes_that_were_sent() {
     let daemon = Daemon::start();

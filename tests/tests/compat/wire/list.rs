@@ -3,12 +3,12 @@
 use bucky_tests::go::Body;
 use bucky_tests::wait;
 
-use super::{Daemon, error, plain_error, row, told};
+use super::{Daemon, error, plain_error, row, text_of};
 use crate::cluster;
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
-/// Ours: a list always comes in chunks; the Go daemon's has a length below 2 KiB.
+/// Ours: a list is always sent in chunks; the Go daemon sends a length below 2 KiB.
 fn list(names: &str) -> String {
     format!("200 OK\nContent-Type: application/json\nTransfer-Encoding: chunked\n\n{names}")
 }
@@ -26,7 +26,7 @@ fn with_metrics() -> Daemon {
 #[test]
 fn the_list_its_filters_and_its_refusals_are_those_of_the_contract() {
     let daemon = with_metrics();
-    // Ours: byte order of the names; the Go daemon's is that of its walk.
+    // Ours: sorted by the bytes of the names; the Go daemon uses the order of its walk.
     let all = r#"["a","a-b","a.one","a.two","sys.é\u003c\u0026\u003e"]"#;
     let form = "POST /metrics\nContent-Type: application/x-www-form-urlencoded";
     daemon.assert_rows(&[
@@ -39,7 +39,7 @@ fn the_list_its_filters_and_its_refusals_are_those_of_the_contract() {
         row("GET /metrics?regex=nothing", list("[]")),
         row("GET /metrics?regex=one&regex=two", list(r#"["a.one"]"#)),
         row("GET /metrics?list=%5B%22a.one%22%5D&regex=two", list("[]")),
-        // A GET's body is not read.
+        // The body of a GET is not read.
         row(
             "GET /metrics\nContent-Type: application/x-www-form-urlencoded\n\nregex=one",
             list(all),
@@ -55,17 +55,17 @@ fn the_list_its_filters_and_its_refusals_are_those_of_the_contract() {
         (r#"regex=^a$&list=["a","a.two"]"#, r#"["a"]"#),
         (r#"list=%5B%22sys.%C3%A9%3C%26%3E%22%5D"#, r#"["sys.é\u003c\u0026\u003e"]"#),
     ] {
-        assert_eq!(told(&daemon.answer(&format!("{form}\n\n{body}"))), list(expected), "{body}");
+        assert_eq!(text_of(&daemon.answer(&format!("{form}\n\n{body}"))), list(expected), "{body}");
         let charset = format!("{form}; charset=utf-8\n\n{body}");
-        assert_eq!(told(&daemon.answer(&charset)), list(expected), "{body}");
+        assert_eq!(text_of(&daemon.answer(&charset)), list(expected), "{body}");
     }
-    // The body goes before the query.
+    // The body takes precedence over the query.
     let both =
         "POST /metrics?regex=two\nContent-Type: application/x-www-form-urlencoded\n\nregex=one";
-    assert_eq!(told(&daemon.answer(both)), list(r#"["a.one"]"#));
+    assert_eq!(text_of(&daemon.answer(both)), list(r#"["a.one"]"#));
     let multipart = "POST /metrics\nContent-Type: multipart/form-data; boundary=X\n\n\
                      --X\r\nContent-Disposition: form-data; name=\"list\"\r\n\r\n[\"a\"]\r\n--X--\r\n";
-    assert_eq!(told(&daemon.answer(multipart)), list(r#"["a"]"#));
+    assert_eq!(text_of(&daemon.answer(multipart)), list(r#"["a"]"#));
     assert_eq!(daemon.client.ask("HEAD", "/metrics", &[], None).status, 400);
     let long = [("Content-Length", "167772160")];
     let answer = daemon.client.ask("POST", "/metrics", &long, None);
@@ -73,16 +73,16 @@ fn the_list_its_filters_and_its_refusals_are_those_of_the_contract() {
 }
 
 #[test]
-fn bad_parameters_are_told_in_a_line_of_text() {
+fn bad_parameters_are_reported_in_a_line_of_text() {
     let daemon = with_metrics();
     for (parameters, said) in [
         ("regex=(", "error parsing regexp: "),
         ("regex=(?=a)", "error parsing regexp: "),
-        // Ours: what is wrong with it is told in other words.
+        // Ours: the error has other words.
         ("list=[", "list= is not a JSON array of strings: "),
         ("list={\"a\":1}", "list= is not a JSON array of strings: "),
         ("list=[1]", "list= is not a JSON array of strings: "),
-        // Ours: to the Go daemon each of these is a request for all metrics (D1, D47).
+        // Ours: for the Go daemon each of these is a request for all metrics (D1, D47).
         ("list=%zz", "invalid URL escape \"%zz\""),
         ("regex=a;b", "semicolon"),
         ("regex=", "regex= is empty"),
@@ -96,19 +96,19 @@ fn bad_parameters_are_told_in_a_line_of_text() {
         for answer in [by_form, by_query] {
             let text = answer.text();
             assert_eq!(
-                told(&answer),
+                text_of(&answer),
                 plain_error("400 Bad Request", text.trim_end()),
                 "{parameters}"
             );
             assert!(text.contains(said) || parameters.contains('{'), "{parameters}: {text}");
         }
     }
-    // Ours: a body of another type would be all metrics, too.
+    // Ours: a body of another type would mean all metrics too.
     let other = "POST /metrics\nContent-Type: application/json\n\n[\"a\"]";
     assert_eq!(daemon.answer(other).status, 400);
 }
 
-/// The transcript of the contract, its `202` included.
+/// The transcript of the contract, including its `202`.
 #[test]
 fn the_list_request_of_the_go_client_is_answered_as_recorded() {
     let mut cluster = cluster(1).lay();
@@ -126,23 +126,24 @@ fn the_list_request_of_the_go_client_is_answered_as_recorded() {
         let headers = [FORM, ("Accept-Encoding", "gzip")];
         client.try_ask("POST", "/metrics", &headers, Some(Body::Chunked(form.into()))).ok()
     };
-    // The scan may be over before it can be asked about: then it is begun again.
+    // The scan may be over before it can be observed. Then it is started again.
     wait::until("a daemon is met in its first scan", || {
         cluster.node_mut(0).start_unready();
         let first = wait::until_some("the daemon answers", ask);
         let was_unready = first.status == 202;
         if was_unready {
-            assert_eq!(told(&first), plain_error("202 Accepted", "Cache update in progress."));
+            assert_eq!(text_of(&first), plain_error("202 Accepted", "Cache update in progress."));
         }
         let last =
             wait::until_some("there is a list", || ask().filter(|answer| answer.status != 202));
-        assert_eq!(told(&last), list(r#"["many.f7.m8"]"#));
+        assert_eq!(text_of(&last), list(r#"["many.f7.m8"]"#));
         assert!(cluster.node_mut(0).stop().success());
         was_unready
     });
 }
 
-/// `-timeout -1` makes the Go daemon answer 202 for ever; a list that is too old makes it answer 202 until the next is made.
+/// With `-timeout -1` the Go daemon answers 202 forever; with an outdated list it answers 202 until the next
+/// list is built.
 #[test]
 fn d37_a_list_that_is_too_old_serves_while_the_next_is_made() {
     let daemon = Daemon::of(cluster(1).flag("-timeout", "-1").start());
@@ -150,12 +151,12 @@ fn d37_a_list_that_is_too_old_serves_while_the_next_is_made() {
     for _ in 0..20 {
         assert_eq!(daemon.client.ask("GET", "/metrics", &[], None).status, 200);
     }
-    wait::until("the list has been made anew", || {
-        told(&daemon.client.ask("GET", "/metrics", &[], None)) == list(r#"["new"]"#)
+    wait::until("there is a new list", || {
+        text_of(&daemon.client.ask("GET", "/metrics", &[], None)) == list(r#"["new"]"#)
     });
 }
 
-/// The Go daemon's list changes only with its next scan, so that what was moved is moved again.
+/// The Go daemon's list changes only with its next scan, so that metrics are moved again after a move.
 #[test]
 fn d18_uploads_and_deletes_are_in_the_list_at_once_and_force_waits_for_the_new_one() {
     let daemon = Daemon::start();
@@ -163,11 +164,11 @@ fn d18_uploads_and_deletes_are_in_the_list_at_once_and_force_waits_for_the_new_o
     let stat = super::stat("two", content.len(), 0);
     let stat = stat.replace("\"Encoding\":0", "\"Encoding\":1");
     daemon.client.post("two", &stat, bucky_tests::go::frame(&content)).assert_status(200);
-    assert_eq!(told(&daemon.client.ask("GET", "/metrics", &[], None)), list(r#"["two"]"#));
+    assert_eq!(text_of(&daemon.client.ask("GET", "/metrics", &[], None)), list(r#"["two"]"#));
     assert_eq!(
-        told(&daemon.client.ask("GET", "/metrics?force=0", &[], None)),
+        text_of(&daemon.client.ask("GET", "/metrics?force=0", &[], None)),
         list(r#"["one","two"]"#)
     );
     daemon.client.delete("two").assert_status(200);
-    assert_eq!(told(&daemon.client.ask("GET", "/metrics", &[], None)), list(r#"["one"]"#));
+    assert_eq!(text_of(&daemon.client.ask("GET", "/metrics", &[], None)), list(r#"["one"]"#));
 }

@@ -2,7 +2,7 @@
 
 use bucky_tests::go::unframe;
 
-use super::{DATE, Daemon, error, row, stat, told};
+use super::{DATE, Daemon, error, row, stat, text_of};
 
 #[test]
 fn head_is_answered_with_the_stat_and_nothing_else() {
@@ -11,7 +11,7 @@ fn head_is_answered_with_the_stat_and_nothing_else() {
     let stat = stat("dup.x", 148, 0);
     daemon.assert_rows(&[
         row("HEAD /metrics/dup.x", format!("200 OK\nContent-Length: 0\nX-Metric-Stat: {stat}\n\n")),
-        // The name is told as it was asked for.
+        // The name is returned as it was requested.
         row(
             "HEAD /metrics/dup%2fx",
             format!(
@@ -37,16 +37,16 @@ fn get_is_answered_with_the_file_and_exactly_the_headers_of_the_contract() {
     };
     for accept in ["gzip", "gzip, snappy", "Snappy", "identity"] {
         let answer = daemon.answer(&format!("GET /metrics/top\nAccept-Encoding: {accept}"));
-        assert_eq!(told(&answer), head(148, 0, ""), "{accept}");
+        assert_eq!(text_of(&answer), head(148, 0, ""), "{accept}");
         assert_eq!(answer.body, content);
     }
     let answer = daemon.answer("GET /metrics/top\nAccept-Encoding: snappy");
-    assert_eq!(told(&answer), head(answer.body.len(), 1, "Content-Encoding: snappy\n"));
+    assert_eq!(text_of(&answer), head(answer.body.len(), 1, "Content-Encoding: snappy\n"));
     assert!(answer.body.starts_with(b"\xff\x06\x00\x00sNaPpY"));
     assert_eq!(unframe(&answer.body).unwrap(), content);
 }
 
-/// Where compression does not pay, chunks are plain: 200,000 bytes at random are four of them.
+/// If compression does not pay, chunks are plain: 200,000 random bytes are four of them.
 #[test]
 fn snappy_frames_are_those_of_the_format() {
     let daemon = Daemon::start();
@@ -131,7 +131,7 @@ fn parts_and_conditions_are_answered_as_the_go_daemon_answers_them() {
 }
 
 #[test]
-fn what_cannot_be_got_is_told_as_the_contract_has_it() {
+fn odd_and_missing_metrics_are_answered_as_the_contract_has_it() {
     let daemon = Daemon::start();
     daemon.cluster.node(0).put("empty", b"");
     daemon.touch("empty");
@@ -158,14 +158,14 @@ fn what_cannot_be_got_is_told_as_the_contract_has_it() {
             "Compressed length is 0, no data to transfer",
         ),
     ]);
-    // Ours: names that no file can have are the request's fault; the Go daemon says 500.
+    // Ours: a name that no file can have is an error of the request; the Go daemon says 500.
     assert_eq!(daemon.answer(&long).status, 400);
     assert_eq!(daemon.answer("GET /metrics/a%00b").status, 400);
 }
 
-/// Ours: the Go daemon promises 2^63 - 1 bytes of a folder and hangs on a FIFO.
+/// Ours: the Go daemon announces 2^63 - 1 bytes for a folder and hangs on a FIFO.
 #[test]
-fn d44_what_is_no_regular_file_is_refused_at_once_by_every_method() {
+fn d44_a_path_that_is_no_regular_file_is_refused_at_once_by_every_method() {
     let daemon = Daemon::start();
     let prefix = daemon.cluster.node(0).prefix();
     std::fs::create_dir(prefix.join("folder.wsp")).unwrap();
@@ -198,7 +198,7 @@ fn delete_is_answered_with_an_empty_body_and_takes_the_folders_that_are_empty_th
     assert!(!prefix.join("a/b").exists() && prefix.join("a/d.wsp").exists());
     daemon.assert_rows(&[row("DELETE /metrics/a.d", done)]);
     assert!(!prefix.join("a").exists() && prefix.exists());
-    // Ours: a parent that is a file is no missing metric, and no failure of the disk.
+    // Ours: if a parent is a file, that is neither a missing metric nor a disk failure.
     daemon.lay("file");
     std::fs::rename(daemon.path("file"), prefix.join("file")).unwrap();
     assert_eq!(daemon.answer("DELETE /metrics/file.x").status, 400);

@@ -1,11 +1,13 @@
-//! The Go daemon's routes, row by row of the contract, over a bare socket. Every header of an answer counts but `Date` and ours, `Bucky-Time`.
+//! The Go daemon's routes, row by row of the contract, over a bare socket. All headers of an answer are
+//! compared except `Date` and ours, `Bucky-Time`.
 //!
 //! - `in_general`: paths, methods, redirects, forms, `/hashring`, the access log
 //! - `list`: `/metrics`
 //! - `metric`: HEAD, GET and DELETE of a metric
 //! - `upload`: POST and PUT; `offload`: the same with `fetch_offload=true`
 //!
-//! A row that says "ours" is one in which the Go daemon answers otherwise; docs/internals/http-api.md, section 3, says why.
+//! A row marked "ours" is one in which the Go daemon answers differently; docs/internals/http-api.md, section
+//! 3, says why.
 
 mod in_general;
 mod list;
@@ -16,7 +18,7 @@ mod upload;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use bucky_tests::go::{Answer, Body};
+use bucky_tests::go::{Body, GoAnswer};
 use bucky_tests::{GoClient, Layout, TestCluster, metrics};
 use bucky_whisper::Aggregation;
 
@@ -27,10 +29,10 @@ const SMALL: Layout =
     Layout { retentions: "60s:10", aggregation: Aggregation::Average, x_files_factor: 0.5 };
 const MTIME: u64 = 1_704_164_645;
 const DATE: &str = "Tue, 02 Jan 2024 03:04:05 GMT";
-/// What a plain error begins with.
+/// The beginning of a plain error.
 const PLAIN: &str = "Content-Type: text/plain; charset=utf-8\n";
 
-/// A daemon, and somebody who asks it.
+/// A daemon, and a client for it.
 struct Daemon {
     cluster: TestCluster,
     client: GoClient,
@@ -52,7 +54,7 @@ fn plain_error(status: &str, text: &str) -> String {
     format!("{status}\nContent-Length: {len}\n{PLAIN}X-Content-Type-Options: nosniff\n\n{text}\n")
 }
 
-/// A row with any answer; headers sorted by name.
+/// A row with any answer; headers are sorted by name.
 fn row(request: &'static str, answer: impl Into<String>) -> Row {
     Row { request, answer: answer.into() }
 }
@@ -67,7 +69,7 @@ impl Daemon {
         Self { cluster, client }
     }
 
-    /// Lays down a metric of 148 bytes that was last written at [`MTIME`].
+    /// Writes a metric of 148 bytes with the modification time [`MTIME`].
     fn lay(&self, name: &str) -> Vec<u8> {
         let metric = name.parse().unwrap();
         let points = metrics::minutes(metrics::now(), [1.0, 2.5]);
@@ -85,9 +87,9 @@ impl Daemon {
         self.cluster.node(0).path(name)
     }
 
-    /// What is answered to a request written as a row has it.
+    /// The answer to a request in the notation of a row.
     #[track_caller]
-    fn answer(&self, request: &str) -> Answer {
+    fn answer(&self, request: &str) -> GoAnswer {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
         let mut lines = head.lines();
         let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
@@ -102,13 +104,13 @@ impl Daemon {
     #[track_caller]
     fn assert_rows(&self, rows: &[Row]) {
         for Row { request, answer } in rows {
-            assert_eq!(told(&self.answer(request)), *answer, "{request}");
+            assert_eq!(text_of(&self.answer(request)), *answer, "{request}");
         }
     }
 }
 
-/// An answer as the rows have it: status line, headers in the order of their names, body where it is text.
-fn told(answer: &Answer) -> String {
+/// An answer in the notation of the rows: status line, headers sorted by name, and the body if it is text.
+fn text_of(answer: &GoAnswer) -> String {
     let headers =
         answer.headers.iter().filter(|(name, _)| !matches!(name.as_str(), "Date" | "Bucky-Time"));
     let mut headers: Vec<String> =

@@ -3,10 +3,10 @@
 use bucky_tests::{GoDaemon, TestCluster, tree};
 use serde_json::Value;
 
-use super::{Daemon, plain_error, told};
+use super::{Daemon, plain_error, text_of};
 use crate::cluster;
 
-/// A daemon of ours and a source of the Go tool's.
+/// A daemon of ours, and a source of the Go tool.
 fn with_go_source() -> (Daemon, GoDaemon) {
     let mut cluster = cluster(2).lay();
     let prefix = cluster.node(1).prefix();
@@ -44,17 +44,17 @@ fn a_metric_is_fetched_from_a_daemon_of_the_go_tool_and_the_answer_says_how_long
         }
         assert_eq!(std::fs::read(daemon.path("wrong.b")).unwrap(), content);
     }
-    // Ours: the source is asked what store it is before it is fetched from.
+    // Ours: before the fetch, the source is asked which store it is.
     let asked = source.requests();
     assert!(asked.iter().any(|request| request.starts_with("GET /metrics/wrong.b")), "{asked:?}");
-    // The fields may stand in the query, too.
+    // The fields may be in the query too.
     let query = form(&daemon.cluster, "wrong.b");
     let answer = daemon.answer(&format!("POST /metrics/copy?fetch_offload=true&{query}"));
     assert_eq!(answer.status, 200, "{}", answer.text());
-    // `fetch_offload` is exactly `true`, and stands in the query.
+    // `fetch_offload` must be exactly `true`, and in the query.
     let answer = daemon.answer(&REQUEST.replace("true", "1"));
     assert_eq!(
-        told(&answer),
+        text_of(&answer),
         plain_error("400 Bad Request", "Content-Type must be application/octet-stream.")
     );
 }
@@ -86,7 +86,11 @@ fn d3_a_fetch_that_fails_is_the_sources_fault_and_changes_nothing() {
                 let request = REQUEST.replace("POST", method).replace("wrong.b", name);
                 let answer = daemon.answer(&format!("{request}{body}"));
                 let text = answer.text();
-                assert_eq!(told(&answer), plain_error(status, text.trim_end()), "{method} {body}");
+                assert_eq!(
+                    text_of(&answer),
+                    plain_error(status, text.trim_end()),
+                    "{method} {body}"
+                );
                 assert!(text.starts_with(said), "{method} {body}: {text}");
             }
         }

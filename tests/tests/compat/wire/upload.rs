@@ -2,17 +2,17 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use bucky_tests::go::{Answer, Body, frame};
+use bucky_tests::go::{Body, GoAnswer, frame};
 use bucky_tests::{Launch, metrics, tree};
 use bucky_whisper::Image;
 use serde_json::Value;
 
-use super::{Daemon, MTIME, SMALL, plain_error, stat, told};
+use super::{Daemon, MTIME, SMALL, plain_error, stat, text_of};
 use crate::cluster;
 
 const OCTETS: (&str, &str) = ("Content-Type", "application/octet-stream");
 
-/// A file as it would be uploaded, with these points a minute apart up to now.
+/// A file to upload, with these values a minute apart, up to now.
 fn file(values: &[f64]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let metric = "m".parse().unwrap();
@@ -26,20 +26,20 @@ fn points(content: &[u8]) -> usize {
 }
 
 impl Daemon {
-    /// An upload, plain and with its length told.
-    fn upload(&self, method: &str, name: &str, stat: &str, content: &[u8]) -> Answer {
+    /// Uploads without compression, with a length.
+    fn upload(&self, method: &str, name: &str, stat: &str, content: &[u8]) -> GoAnswer {
         let headers = [OCTETS, ("X-Metric-Stat", stat)];
         let target = format!("/metrics/{name}");
         self.client.ask(method, &target, &headers, Some(Body::Long(content.into())))
     }
 }
 
-/// Wants the five timings, of which those `done` are not 0.
+/// Checks the five timings; those in `done` must not be 0.
 #[track_caller]
-fn assert_timings(answer: &Answer, done: &[&str]) {
+fn assert_timings(answer: &GoAnswer, done: &[&str]) {
     let body = answer.text();
     let head = format!("200 OK\nContent-Length: {}\nContent-Type: application/json\n", body.len());
-    assert_eq!(told(answer), format!("{head}\n{body}"));
+    assert_eq!(text_of(answer), format!("{head}\n{body}"));
     let line = body.strip_suffix('\n').unwrap();
     let timings: Value = serde_json::from_str(line).unwrap();
     let number = |key: &str| timings[key].as_u64().unwrap_or_else(|| panic!("{key}: {line}"));
@@ -56,26 +56,26 @@ fn assert_timings(answer: &Answer, done: &[&str]) {
 fn an_upload_of_the_go_client_is_stored_and_answered_with_five_durations() {
     let daemon = Daemon::start();
     let content = file(&[1.0, 2.5]);
-    let told = stat("wrong.b", content.len(), 1);
-    let answer = daemon.client.post("wrong.b", &told, frame(&content));
+    let stat = stat("wrong.b", content.len(), 1);
+    let answer = daemon.client.post("wrong.b", &stat, frame(&content));
     assert_timings(&answer, &["Copy"]);
     assert_eq!(std::fs::read(daemon.path("wrong.b")).unwrap(), content);
-    // Whatever the header says: 0666 less the umask, and the time of its making.
-    let mode = told.replace("420", "384");
+    // Whatever the header says: 0666 less the umask, and the time of its creation.
+    let mode = stat.replace("420", "384");
     assert_timings(&daemon.upload("POST", "plain", &mode, &content), &["Copy"]);
     let probe = daemon.cluster.path("probe");
     std::fs::File::create(&probe).unwrap();
     let (made, probe) = (daemon.path("plain").metadata().unwrap(), probe.metadata().unwrap());
     assert_eq!(made.mode(), probe.mode());
     assert_ne!(made.mtime().unsigned_abs(), MTIME);
-    // What is there is filled.
+    // An existing file is filled.
     let more = frame(&file(&[0.0, 0.5, 1.0, 2.5]));
-    assert_timings(&daemon.client.post("wrong.b", &told, more), &["Dump", "Fill"]);
+    assert_timings(&daemon.client.post("wrong.b", &stat, more), &["Dump", "Fill"]);
     assert_eq!(points(&std::fs::read(daemon.path("wrong.b")).unwrap()), 4);
     // PUT replaces.
-    assert_timings(&daemon.upload("PUT", "wrong.b", &told, &content), &["Copy"]);
+    assert_timings(&daemon.upload("PUT", "wrong.b", &stat, &content), &["Copy"]);
     assert_eq!(std::fs::read(daemon.path("wrong.b")).unwrap(), content);
-    // A body in chunks, a stat header in small letters and with what nobody knows.
+    // A body in chunks, and a stat header in lower case with an unknown field.
     let target = "/metrics/new.in.chunks";
     let small = format!(
         r#"{{"size":{},"modtime":1,"nosuch":[]}}"#,
@@ -86,7 +86,7 @@ fn an_upload_of_the_go_client_is_stored_and_answered_with_five_durations() {
     assert_timings(&daemon.client.ask("POST", target, &headers, Some(body)), &["Copy"]);
 }
 
-/// In the contract's order: of two things that are wrong, the first is told.
+/// In the contract's order: if two things are wrong, the first is reported.
 #[test]
 fn d3_d45_uploads_are_checked_in_the_order_of_the_contract_and_refused_ones_change_nothing() {
     let daemon = Daemon::start();
@@ -116,7 +116,7 @@ fn d3_d45_uploads_are_checked_in_the_order_of_the_contract_and_refused_ones_chan
         (&[OCTETS, ("X-Metric-Stat", "[]")], &content, "400 Bad Request", header),
         (&[OCTETS, ("X-Metric-Stat", r#"{"Size":"148"}"#)], &content, "400 Bad Request", header),
         (&[OCTETS, ("X-Metric-Stat", r#"{"Size":148.0}"#)], &content, "400 Bad Request", header),
-        // Ours: the Go daemon breaks down and closes the connection (D13).
+        // Ours: the Go daemon fails and closes the connection (D13).
         (&[OCTETS, ("X-Metric-Stat", "null")], &content, "400 Bad Request", header),
         (&[OCTETS, ("X-Metric-Stat", "{}")], &content, "400 Bad Request", small),
         (&[OCTETS, ("X-Metric-Stat", r#"{"Size":28}"#)], &content, "400 Bad Request", small),
@@ -145,9 +145,13 @@ fn d3_d45_uploads_are_checked_in_the_order_of_the_contract_and_refused_ones_chan
                 let target = format!("/metrics/{name}");
                 let answer =
                     daemon.client.ask(method, &target, headers, Some(Body::Long(body.to_vec())));
-                assert_eq!(told(&answer), plain_error(status, text), "{method} {name} {headers:?}");
+                assert_eq!(
+                    text_of(&answer),
+                    plain_error(status, text),
+                    "{method} {name} {headers:?}"
+                );
             }
-            // Ours: the Go daemon stores the first three as they are (D45), and takes gzip for plain.
+            // Ours: the Go daemon stores the first three unchanged (D45), and takes gzip for plain.
             let zeros = [0; 29];
             for (body, coding, said) in [
                 (&zeros[..], "identity", "Malformed whisper data: "),
@@ -167,14 +171,14 @@ fn d3_d45_uploads_are_checked_in_the_order_of_the_contract_and_refused_ones_chan
     }
     bucky_tests::cluster::assert_untouched(&marks, &daemon.cluster.node(0).prefix());
     assert_eq!(std::fs::read(daemon.path("there")).unwrap(), there);
-    // The daemon is there, and takes what is right.
+    // The daemon still runs, and accepts a correct upload.
     assert_timings(&daemon.upload("POST", "new.one", &size, &content), &["Copy"]);
 }
 
 #[test]
 fn the_flags_of_the_go_daemon_decide_how_files_are_stored() {
     let mut cluster = cluster(1).lay();
-    // Ours: new files are stored as they come, with -compressed or without.
+    // Ours: new files are stored as they are sent, with or without -compressed.
     cluster
         .node_mut(0)
         .flag("-mtime=true", "-sparse")
@@ -183,8 +187,8 @@ fn the_flags_of_the_go_daemon_decide_how_files_are_stored() {
     let daemon = Daemon::of(cluster);
     let day = bucky_tests::Layout { retentions: "1m:1d", ..SMALL };
     let content = day.empty_file();
-    let told = stat("holes", content.len(), 0);
-    assert_timings(&daemon.upload("POST", "holes", &told, &content), &["Copy"]);
+    let stat = stat("holes", content.len(), 0);
+    assert_timings(&daemon.upload("POST", "holes", &stat, &content), &["Copy"]);
     let made = daemon.path("holes").metadata().unwrap();
     assert_eq!((made.len(), made.mtime().unsigned_abs()), (content.len() as u64, MTIME));
     assert!(
@@ -200,15 +204,15 @@ fn the_flags_of_the_go_daemon_decide_how_files_are_stored() {
     }
 }
 
-/// The Go daemon answers 200, and the points are gone.
+/// The Go daemon answers 200, and the points are lost.
 #[test]
-fn d2_a_fill_on_a_full_disk_is_an_error_and_what_was_there_is_there() {
+fn d2_a_fill_on_a_full_disk_is_an_error_and_keeps_the_existing_points() {
     let mut cluster = cluster(1).lay();
     let layout = bucky_tests::Layout { retentions: "1m:20d", ..SMALL };
     cluster.node_mut(0).launch(Launch::OnSmallDisk(600 * 1024)).start();
     let daemon = Daemon::of(cluster);
     let prefix = daemon.cluster.node(0).prefix();
-    // Sparse, with two points, on a disk that has no room for the rest of it.
+    // A sparse file with two points, on a disk that has no space for the rest of it.
     let now = metrics::now();
     let metric = "m".parse().unwrap();
     let folder = tempfile::tempdir().unwrap();

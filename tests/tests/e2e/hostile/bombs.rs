@@ -1,4 +1,4 @@
-//! Single requests that once ended the daemon, or held up all others.
+//! Single requests that once ended the daemon, or delayed all others.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::{assert_serves, exchange, peak_mib, request};
 use crate::cluster;
 
-/// Requests at once whose patterns take long to read.
+/// The number of concurrent requests whose patterns take long to parse.
 const SLOW_ONES: usize = 16;
 
-/// The first overflowed the stack of the thread that compiled it, and the process was gone.
+/// The first one overflowed the stack of the compiling thread and ended the process.
 #[test]
-fn a_pattern_that_is_too_deep_or_too_large_is_refused_and_the_daemon_goes_on() {
+fn a_pattern_that_is_too_deep_or_too_large_is_refused_and_the_daemon_continues() {
     let cluster = cluster(1).start();
     let node = cluster.node(0);
     let deep = format!("glob={}{}", "{".repeat(30_000), "}".repeat(30_000));
@@ -30,7 +30,7 @@ fn a_pattern_that_is_too_deep_or_too_large_is_refused_and_the_daemon_goes_on() {
 }
 
 #[test]
-fn patterns_that_take_long_to_read_hold_up_nobody_else() {
+fn patterns_that_take_long_to_read_delay_no_other_client() {
     let cluster = cluster(1).start();
     let node = cluster.node(0);
     let slow = format!("GET /v1/metrics?regex=(?i){}", "%5CpL".repeat(1300));
@@ -47,7 +47,7 @@ fn patterns_that_take_long_to_read_hold_up_nobody_else() {
         for _ in 0..5 {
             let began = Instant::now();
             assert_serves(node);
-            // On a slow machine it takes longer; but not until all the others have their answers.
+            // On a slow machine it takes longer; but all the others must have their answers first.
             let overtook = slow_ones_answered.load(Ordering::Relaxed) < SLOW_ONES;
             let took = began.elapsed();
             assert!(took < Duration::from_secs(3) || overtook, "it took {took:?}");

@@ -1,5 +1,5 @@
-//! A daemon that means harm to the client: whatever it sends, the client ends by itself, in bounded memory, and says
-//! which daemon it was.
+//! A daemon that attacks the client: for any answer, the client ends by itself, in bounded memory, and names
+//! the daemon.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -9,18 +9,18 @@ use bucky_tests::{Finished, Running, soak, wait};
 
 use crate::cluster;
 
-/// What the client may take: an answer of 64 MiB, as text and as values, and itself.
+/// The memory limit of the client: an answer of 64 MiB, as text and as values, and the program itself.
 const CLIENT_MIB: u64 = 300;
-/// How long the client may take for that: seconds, but machines are slow at times.
+/// The time limit of the client. Usually it takes seconds, but machines are slow at times.
 const CLIENT_TIME: Duration = Duration::from_secs(120);
 
-/// Answers like a daemon, except for one route.
+/// Answers like a daemon, except on one route.
 struct Liar {
     addr: SocketAddr,
 }
 
 impl Liar {
-    /// `honest` are the other answers, by the beginning of their routes; `piece` comes again and again.
+    /// `honest` are the other answers, by the beginning of their routes; `piece` is sent repeatedly.
     fn start(
         ip: IpAddr,
         honest: Vec<(&'static str, String)>,
@@ -29,7 +29,7 @@ impl Liar {
     ) -> Self {
         let listener = TcpListener::bind((ip, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
-        // Ends with the test's process; what it serves ends with the client.
+        // Ends with the test's process; each connection ends with the client.
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (honest, piece) = (honest.clone(), piece.clone());
@@ -66,7 +66,7 @@ fn answer(
     }
 }
 
-/// Runs the client to its end; what it has had in memory at most, and how it ended.
+/// Runs the client to its end, and returns its peak memory and its result.
 fn run(mut client: Running) -> (u64, Finished) {
     let mut peak = 0;
     wait::until("the client has ended", || {
@@ -86,7 +86,7 @@ fn answers_without_end_or_with_huge_lines_end_the_client_with_a_message() {
     let blank = vec![b' '; 256 << 10];
     let names = b"m.a\n".repeat(64 << 10);
     let long = [vec![b'x'; 500 << 10], b"\n".to_vec()].concat();
-    let strays = b"{\"metric\":\"m.a\",\"owners\":[\"a\"]}\n".repeat(8 << 10);
+    let misplaced = b"{\"metric\":\"m.a\",\"owners\":[\"a\"]}\n".repeat(8 << 10);
     let nodes = b"{\"Server\":\"\"},".repeat(16 << 10);
     let mut peak_of_all = 0;
     for (route, piece, command) in [
@@ -97,7 +97,7 @@ fn answers_without_end_or_with_huge_lines_end_the_client_with_a_message() {
         ("/v1/metrics", names, &["list"]),
         ("/v1/metrics", long, &["list"]),
         ("/v1/misplaced", blank, &["rebalance"]),
-        ("/v1/misplaced", strays, &["rebalance"]),
+        ("/v1/misplaced", misplaced, &["rebalance"]),
     ] {
         let liar = Liar::start(ip, honest.clone(), route, piece);
         let client = cluster.start_bucky_at(&liar.addr.to_string(), command);
@@ -110,7 +110,7 @@ fn answers_without_end_or_with_huge_lines_end_the_client_with_a_message() {
         assert!(why && said.contains(&format!("{}", liar.addr)), "{route}: {ended}");
         assert!(ended.took < CLIENT_TIME, "{route}: {ended}");
     }
-    // One that refuses at once is gone before it is looked at.
+    // A client that refuses at once ends before its memory is sampled.
     assert!(peak_of_all > 0, "no client was looked at");
     soak::record(&format!("a hostile daemon: the client's peak {peak_of_all} MiB"), 8, "runs", 0);
 }

@@ -1,4 +1,4 @@
-//! Small bodies that stand for large ones, all at once: the daemon keeps within the memory that it states.
+//! Small bodies that expand to large ones, all at once: the daemon stays within its stated memory.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -12,9 +12,10 @@ use super::tars::{Evil, add_report};
 use super::{assert_serves, exchange, peak_mib, request};
 use crate::cluster;
 
-/// What the daemon is told, in MiB, with `--memory`.
+/// The daemon's `--memory`, in MiB.
 const MEMORY_MIB: u64 = 240;
-/// What it may take beside that: see "Memory" in `docs/internals/http-api.md`, with [`TRANSFERS`] transfers each way.
+/// What it may use in addition: see "Memory" in `docs/internals/http-api.md`, with [`TRANSFERS`] transfers in
+/// each direction.
 const BESIDE_MIB: u64 = 96 + 2 * 12 * TRANSFERS + 8 * 24 + 64;
 const TRANSFERS: u64 = 4;
 /// The longest file that fits, in MiB: half of a third of the memory, less 8 MiB.
@@ -29,7 +30,7 @@ fn encoded(coding: Encoding, plain: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A sound file of nearly as many bytes, without points.
+/// A valid file of nearly this size, without points.
 fn file_of(mib: usize) -> Vec<u8> {
     let points = u32::try_from(((mib << 20) - 28) / 12).unwrap();
     let mut file = Vec::new();
@@ -40,7 +41,7 @@ fn file_of(mib: usize) -> Vec<u8> {
     file
 }
 
-/// A large one. Of the longest, so few fit beside each other that most find no room until they give up: that takes time.
+/// A large file. With the longest files, most would wait for memory until they give up, which takes time.
 fn large_file() -> Vec<u8> {
     file_of(soak::rounds(8, LONGEST_MIB))
 }
@@ -52,10 +53,10 @@ fn heal(name: &[u8], file: &[u8], count: usize) -> Vec<u8> {
     tar
 }
 
-/// Requests that take little on the wire, and how often each is sent at once.
+/// Requests that are small on the wire, and how many of each are sent at once.
 fn bombs() -> Vec<(&'static str, usize, Vec<u8>)> {
     let large = large_file();
-    // In the long form most find no room until they give up, as the longest files do.
+    // In the long form most wait for memory until they give up, like the longest files.
     let json_bytes = soak::rounds(1, 8) << 20;
     let mut bombs = Vec::new();
     let tar = heal(b"m/large.wsp", &large, 1);
@@ -65,7 +66,7 @@ fn bombs() -> Vec<(&'static str, usize, Vec<u8>)> {
         bombs.push(("a heal of large files", 1, request("POST /v1/heal", &headers, &body)));
     }
     drop(tar);
-    // Longer than what is held: it goes to the disk as it comes, and is filled from there.
+    // Too long for memory: it is written to the disk as it arrives, and filled from there.
     let long = encoded(Encoding::Zstd, &heal(b"m/large.wsp", &file_of(LONGEST_MIB + 20), 1));
     let zstd_coded = [("Content-Encoding", "zstd")];
     bombs.push(("a heal of a long file", 2, request("POST /v1/heal", &zstd_coded, &long)));
@@ -127,7 +128,7 @@ fn bombs_sent_all_at_once_stay_within_the_memory_that_is_stated() {
         .flag("--memory", &MEMORY_MIB.to_string())
         .flag("--max-transfers", &TRANSFERS.to_string())
         .lay();
-    // What is there is as large as what comes: it has to be held beside it, and filled.
+    // The existing file is as large as the new one: both must be in memory for the fill.
     cluster.node(0).put("m.large", &large_file());
     cluster.start();
     let node = cluster.node(0);
@@ -160,16 +161,16 @@ fn bombs_sent_all_at_once_stay_within_the_memory_that_is_stated() {
     );
     assert!(peak <= bound, "{peak} MiB were in memory; {bound} are stated");
     assert_serves(node);
-    // All that was taken is given back: a file of the limit still finds room.
+    // All memory has been released: a file of the maximal size still fits.
     let body = encoded(Encoding::Zstd, &heal(b"m/new.wsp", &file_of(LONGEST_MIB), 1));
     let body = request("POST /v1/heal", &[("Content-Encoding", "zstd")], &body);
     bucky_tests::wait::until("a file of the limit finds room", || {
         exchange(node, &body).text.contains("\"created\"")
     });
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }
 
-/// A peer that was told to send one metric and sends without end.
+/// A peer that should send one metric and sends without end.
 #[test]
 fn a_peer_whose_answer_never_ends_is_given_up_within_the_same_memory() {
     let cluster = cluster(1).flag("--memory", &MEMORY_MIB.to_string()).start();
@@ -212,7 +213,7 @@ fn a_peer_whose_answer_never_ends_is_given_up_within_the_same_memory() {
     assert_serves(node);
 }
 
-/// Answers one request of a pulling daemon after the other.
+/// Answers the requests of a pulling daemon, one after the other.
 fn lie(mut stream: std::net::TcpStream, status: &str, bomb: &[u8]) -> Option<()> {
     use std::io::Read;
     stream.set_read_timeout(Some(Duration::from_secs(180))).ok()?;

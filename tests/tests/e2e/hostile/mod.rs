@@ -1,5 +1,5 @@
-//! Whoever reaches the port and means harm: the daemon's memory stays bounded, nothing outside the prefix is touched,
-//! and others are served.
+//! Attackers that can reach the port: the daemon's memory stays bounded, nothing outside the prefix is
+//! touched, and other clients are served.
 
 mod bombs;
 mod daemon;
@@ -17,19 +17,19 @@ use bucky_tests::Node;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// An answer as it came, head and body.
+/// An answer as received, head and body.
 struct Raw {
-    /// The status; 0 where the connection was closed without one.
+    /// The status; 0 if the connection was closed without one.
     status: u16,
     text: String,
 }
 
-/// Sends bytes on a connection of their own, and reads what comes until the daemon closes it or the answer is whole.
+/// Sends bytes on a separate connection, and reads until the daemon closes it or the answer is complete.
 fn exchange(node: &Node, bytes: &[u8]) -> Raw {
     let mut stream = connect(node);
     let mut sender = stream.try_clone().unwrap();
     std::thread::scope(|scope| {
-        // A daemon that has seen enough does not read the rest.
+        // A daemon that refuses a request does not read the rest.
         scope.spawn(move || sender.write_all(bytes).and_then(|()| sender.flush()));
         answer(&mut stream)
     })
@@ -43,10 +43,10 @@ fn connect(node: &Node) -> TcpStream {
     stream
 }
 
-/// What comes until the connection is closed.
+/// Everything that is received until the connection is closed.
 fn answer(stream: &mut TcpStream) -> Raw {
     let mut bytes = Vec::new();
-    // A connection that is reset has said what it had to say.
+    // After a reset, everything that was sent has been received.
     let _ = stream.read_to_end(&mut bytes);
     let _ = stream.shutdown(std::net::Shutdown::Both);
     let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -61,7 +61,7 @@ fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The head of a request whose body has so many bytes.
+/// The head of a request whose body has `body_bytes` bytes.
 fn head(line: &str, headers: &[(&str, &str)], body_bytes: usize) -> Vec<u8> {
     let mut head = format!("{line} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -71,14 +71,14 @@ fn head(line: &str, headers: &[(&str, &str)], body_bytes: usize) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// What the daemon has had in memory at most, in MiB, since it was last forgotten.
+/// The daemon's peak memory, in MiB, since the last reset.
 fn peak_mib(node: &Node) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
-/// Wants the daemon to answer at once, and to be the one that was started.
+/// Checks that the daemon answers at once, and is still the same process.
 #[track_caller]
 fn assert_serves(node: &Node) {
     let began = std::time::Instant::now();

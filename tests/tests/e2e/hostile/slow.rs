@@ -1,4 +1,4 @@
-//! Clients that take their time, and crowds of them: others are served.
+//! Slow clients, and many clients: others are served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use super::tars::{Evil, add_report};
 use super::{answer, assert_serves, connect, exchange, head, peak_mib, request};
 use crate::cluster;
 
-/// Lets this process have as many connections as the operator allows at most.
+/// Raises this process's limit of open connections to the hard limit.
 fn raise_own_limit(needed: u64) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     assert!(
@@ -22,7 +22,7 @@ fn raise_own_limit(needed: u64) {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
-/// What `node` has used of a processor, in seconds.
+/// The processor time of `node`, in seconds.
 fn processor_seconds(node: &Node) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
@@ -30,9 +30,9 @@ fn processor_seconds(node: &Node) -> f64 {
     f64::from(ticks) / 100.0
 }
 
-/// The descriptors that a shell gives a program are fewer.
+/// A shell gives a program fewer descriptors than that.
 #[test]
-fn two_thousand_idle_connections_keep_nobody_out() {
+fn two_thousand_idle_connections_lock_no_client_out() {
     let mut cluster = cluster(2).lay();
     cluster.scatter(20, &cluster.ring_of_first(1));
     cluster.node_mut(0).launch(Launch::WithDescriptors(1024));
@@ -43,7 +43,7 @@ fn two_thousand_idle_connections_keep_nobody_out() {
     let mut idle: Vec<TcpStream> = Vec::new();
     for number in 0..2000 {
         let mut stream = connect(node);
-        // Some have said something, and some have had an answer.
+        // Some have sent a part of a request, and some have got an answer.
         match number % 3 {
             0 => {}
             1 => stream.write_all(b"GET /v1/status HTTP/1.1\r\nHost: d\r\nX-Slow: ").unwrap(),
@@ -51,7 +51,7 @@ fn two_thousand_idle_connections_keep_nobody_out() {
         }
         idle.push(stream);
     }
-    // In a crowd, each is kept for 15 s: no answer is waited for before all are there.
+    // In a crowd, each connection is kept for 15 s: so no answer is awaited before all are open.
     bucky_tests::wait::until("all are taken", || node.descriptors() > 2000);
     for stream in idle.iter_mut().skip(2).step_by(3) {
         let mut first = [0; 12];
@@ -65,7 +65,7 @@ fn two_thousand_idle_connections_keep_nobody_out() {
     drop(idle);
 }
 
-/// Heads of a megabyte that never end are a megabyte each.
+/// Heads of a megabyte that never end use a megabyte each.
 #[test]
 fn a_crowd_has_less_room_for_its_heads_each() {
     let cluster = cluster(1).start();
@@ -76,7 +76,7 @@ fn a_crowd_has_less_room_for_its_heads_each() {
     let send = || -> Vec<TcpStream> {
         let streams = (0..100).map(|_| {
             let mut stream = connect(node);
-            // Refused in the middle of it, where there is a crowd.
+            // In a crowd, it is refused in the middle of the head.
             let _ = stream.write_all(long.as_bytes());
             stream
         });
@@ -86,7 +86,7 @@ fn a_crowd_has_less_room_for_its_heads_each() {
         let senders: Vec<_> = (0..8).map(|_| scope.spawn(send)).collect();
         senders.into_iter().map(|sender| sender.join().unwrap()).collect()
     });
-    // By now what was sent has been read.
+    // After these requests, the bytes that were sent have been read.
     (0..3).for_each(|_| assert_serves(node));
     let grown = peak_mib(node) - base;
     assert!(grown < 300, "800 heads of 900 kB took {grown} MiB");
@@ -100,7 +100,7 @@ fn a_daemon_at_the_end_of_its_descriptors_waits_for_some_and_does_not_spin() {
     let limit = cluster.node(0).descriptors() as u64 + 20;
     cluster.node_mut(0).limit_descriptors(Some(limit));
     let node = cluster.node(0);
-    // No more than a listener keeps waiting, or they could not even begin to connect.
+    // Not more than the listen queue holds, or they could not even connect.
     let crowd: Vec<TcpStream> = (0..100).map(|_| connect(node)).collect();
     let (began, before) = (Instant::now(), processor_seconds(node));
     std::thread::sleep(Duration::from_secs(2));
@@ -111,9 +111,9 @@ fn a_daemon_at_the_end_of_its_descriptors_waits_for_some_and_does_not_spin() {
     assert_serves(node);
 }
 
-/// Each would hold a place that others wait for, if it got one before its body is there.
+/// If such a request got a permit before its body has arrived, others would wait for that permit.
 #[test]
-fn bodies_that_come_byte_by_byte_hold_up_nobody_else() {
+fn bodies_that_come_byte_by_byte_delay_no_other_client() {
     let cluster = cluster(1).start();
     let node = cluster.node(0);
     node.write("m.known", &MINUTES, &minutes(now(), [1.0]));
@@ -134,7 +134,7 @@ fn bodies_that_come_byte_by_byte_hold_up_nobody_else() {
             slow.push(stream);
         }
     }
-    // Some heads never get to their end either.
+    // Some heads never end either.
     slow.extend((0..100).map(|_| connect(node)));
     for round in 0..20 {
         for stream in &mut slow {
@@ -155,14 +155,14 @@ fn bodies_that_come_byte_by_byte_hold_up_nobody_else() {
     let upload = request("POST /metrics/m.new", &[octets, ("X-Metric-Stat", &stat)], &file);
     let raw = exchange(node, &upload);
     assert_eq!(raw.status, 200, "{}", raw.text);
-    // For a place they would wait 5 s and more, and then be refused.
+    // For a permit they would wait 5 s or more, and then be refused.
     assert!(began.elapsed() < Duration::from_secs(15), "they took {:?}", began.elapsed());
     drop(slow);
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }
 
 #[test]
-fn more_transfers_than_there_are_places_are_told_to_come_again_and_get_through() {
+fn transfers_above_the_limit_are_asked_to_come_again_and_get_through() {
     let mut cluster = cluster(2).flag("--max-transfers", "1").lay();
     cluster.scatter(60, &cluster.ring_of_first(1));
     cluster.start();
@@ -186,7 +186,7 @@ fn more_transfers_than_there_are_places_are_told_to_come_again_and_get_through()
         node.log().matches("POST /v1/pull").count() > 1
     });
     assert!(run.is_running(), "it ended without a place");
-    // The one that holds the place finishes, and the run gets through.
+    // The transfer that holds the permit finishes, and the run continues.
     held.write_all(&tar[600..]).unwrap();
     assert_eq!(answer(&mut held).status, 200);
     run.finish().assert_code(0);

@@ -1,11 +1,12 @@
-//! Requests that two readers would take for different ones: refused, and nothing in their bodies is ever a request.
+//! Requests that two readers might split differently: they are refused, and nothing in a body is ever taken
+//! for a request.
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 
 use super::{assert_serves, exchange};
 use crate::cluster;
 
-/// What a body says that wants to be taken for the next request.
+/// A body that imitates the next request.
 const HIDDEN: &str = "DELETE /metrics/victim HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n";
 
 #[test]
@@ -47,7 +48,8 @@ fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_hides_no_other() {
         assert!(node.has("victim"), "{what}");
         assert_serves(node);
     }
-    // With both, the chunks count and the connection ends: what follows is no request.
+    // With both headers, the chunks are used and the connection is closed: the following bytes are not a
+    // request.
     let both = format!("Content-Length: {}\r\nTransfer-Encoding: chunked", chunked.len());
     let raw = exchange(node, post(&both, &chunked).as_bytes());
     assert!(raw.text.matches("HTTP/1.1 ").count() <= 1, "{}", raw.text);

@@ -1,4 +1,4 @@
-//! Tars that mean harm: nothing outside the prefix is touched, and no length is believed.
+//! Malicious tars: nothing outside the prefix is touched, and no announced length is trusted.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use super::{exchange, request};
 use crate::cluster;
 
 const BLOCK: usize = 512;
-/// Eight gibibytes: what the octal digits of a header can say at most.
+/// Eight gibibytes, the greatest number in the octal digits of a header.
 const LARGEST: u64 = 0o77_777_777_777;
 
-/// A member of a tar, with a header as its writer likes it.
+/// A member of a tar, with any header.
 #[derive(Clone)]
 pub(super) struct Evil<'a> {
     pub(super) kind: u8,
@@ -52,15 +52,15 @@ pub(super) fn add_report(tar: &mut Vec<u8>, metrics: usize) {
     tar.resize(tar.len() + 2 * BLOCK, 0);
 }
 
-/// A PAX record that names the member that follows.
+/// A PAX record with the name of the following member.
 fn pax(name: &[u8]) -> Vec<u8> {
     let record = [b" path=", name, b"\n"].concat();
-    // The length counts itself.
+    // The length includes itself.
     let len = (record.len() + 1..).find(|len| len.to_string().len() + record.len() == *len);
     [len.unwrap().to_string().as_bytes(), &record].concat()
 }
 
-/// A daemon, and beside its prefix a folder with a metric's file that is none of its business.
+/// A daemon, and beside its prefix a folder with a metric's file that it must not touch.
 struct Scene {
     cluster: TestCluster,
     beside: PathBuf,
@@ -86,7 +86,7 @@ impl Scene {
         scene
     }
 
-    /// Sends `members`, a sound one before them and one after, and wants an answer in which `said` stands.
+    /// Sends `members` between two valid ones, and checks that the answer contains `said`.
     #[track_caller]
     fn heal(&self, what: &str, members: &[Evil<'_>], said: &str) {
         let mut tar = Vec::new();
@@ -107,11 +107,11 @@ impl Scene {
         let node = self.cluster.node(0);
         assert_eq!(std::fs::read(node.path("m.known")).unwrap(), self.file, "{what}");
         let prefix = node.prefix();
-        let strays: Vec<_> = tree::strays(&prefix)
+        let unexpected_files: Vec<_> = tree::unexpected_files(&prefix)
             .into_iter()
             .filter(|path| !path.starts_with(prefix.join("link")) && !path.ends_with("linked.wsp"))
             .collect();
-        assert!(strays.is_empty(), "{what}: {strays:?}");
+        assert!(unexpected_files.is_empty(), "{what}: {unexpected_files:?}");
         let known = ["m.known", "m.after"];
         for metric in tree::metrics(&prefix.join("m")) {
             let name = format!("m.{metric}");
@@ -201,12 +201,12 @@ fn links_below_the_prefix_are_not_followed_by_any_route() {
     }
 }
 
-/// No length is believed, and none sizes what is reserved.
+/// No announced length is trusted, or decides how much is reserved.
 #[test]
-fn lengths_that_nobody_could_send_reserve_nothing() {
+fn impossible_lengths_reserve_nothing() {
     let scene = Scene::new();
     for (what, kind, said) in [
-        // It may be of any length, as it goes to the disk as it comes: so it ends where its bytes do.
+        // It may have any length, since it is written to the disk as it arrives: so it ends with its bytes.
         ("a file", b'0', "cut_off"),
         ("PAX records", b'x', "too_large"),
         ("global PAX records", b'g', "too_large"),
@@ -217,7 +217,7 @@ fn lengths_that_nobody_could_send_reserve_nothing() {
         scene.heal(what, &[member], said);
     }
     let mut header = scene.file.clone();
-    // Four thousand million points in the one archive.
+    // Four thousand million points in the only archive.
     header[24..28].copy_from_slice(&u32::MAX.to_be_bytes());
     let mut tar = Vec::new();
     Evil::file(b"n/points.wsp", &header).add_to(&mut tar);
@@ -229,7 +229,7 @@ fn lengths_that_nobody_could_send_reserve_nothing() {
     assert!(super::peak_mib(node) < 100, "{} MiB", super::peak_mib(node));
 }
 
-/// The second of two members of one name finds the first in its place, and fills it.
+/// If two members have the same name, the second one finds the first one in place, and fills it.
 #[test]
 fn a_metric_that_comes_twice_in_one_tar_has_the_points_of_both() {
     let cluster = cluster(1).start();
@@ -252,5 +252,5 @@ fn a_metric_that_comes_twice_in_one_tar_has_the_points_of_both() {
     for point in files.iter().flat_map(|(_, points)| points) {
         assert_eq!(archive.valid(point.timestamp, at), Some(point.value));
     }
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }

@@ -1,12 +1,13 @@
 //! A carbon on each node and two carbon-c-relays before them, while the cluster grows.
 //!
-//! Whatever is sent to a relay is in the ledger. In the end, when the relays have switched, the carbons have written what
-//! they had, and `rebalance` says that the cluster is balanced, all of it is with its owners.
+//! Every point that is sent to a relay is in the ledger. At the end the relays have switched, the carbons
+//! have written all their points, and `rebalance` says that the cluster is balanced. Then every point must be
+//! on its owners.
 //!
-//! But for one thing: carbon looks for a file, and then opens or creates it. Where a file comes or goes in between, carbon
-//! fails, logs that, and drops the update that it had in its hands. Such points, and only those of which carbon's log
-//! says so, are counted apart. Where the cluster is copied before the relays switch there are none, and where nothing is
-//! taken away that is not at rest there are none of files that went.
+//! There is one exception: carbon checks for a file, and then opens or creates it. If the file appears or
+//! disappears in between, carbon fails, logs that, and drops the update. Such points, and only those in
+//! carbon's log, are counted separately. If the cluster is copied before the relays switch there are none. If
+//! only sources at rest are deleted, there are none for files that disappeared.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,12 @@ use bucky_tests::{Carbons, Feeder, Route, TestCluster, Written, soak, wait};
 use super::{Mix, RINGS, SWITCHES, Switch, move_on, run_until_balanced, wait_for_share};
 use crate::cluster;
 
-/// How many runs of points are sent by the old ring, and by the new one, at least.
+/// The least number of runs of points sent by the old ring, and by the new one.
 const RUNS: usize = 300;
-/// How long no carbon writes anything once all of them have written what they had: each rests a second when it has nothing.
+/// How long no carbon may write before all are assumed to have written their points: each pauses for a second
+/// when idle.
 const QUIET: Duration = Duration::from_secs(2);
-/// The same where points lack: a carbon has dropped them, or is slow.
+/// The same if points are missing: a carbon has dropped them, or is slow.
 const LONG_QUIET: Duration = Duration::from_secs(15);
 
 #[test]
@@ -62,7 +64,7 @@ fn rounds(story: &str, locks: bool, short: &[Switch]) {
     }
 }
 
-/// How many updates the carbons have dropped: where a file was gone, and where one had come.
+/// How many updates the carbons have dropped: because a file had disappeared, and because one had appeared.
 #[derive(Clone, Copy, Debug, Default)]
 struct Drops {
     updates: usize,
@@ -109,11 +111,11 @@ impl Story {
         feeder.wait_for(RUNS);
         move_on(&cluster, self.switch, self.mix);
         feeder.stop(&mut written);
-        // Until then the last run would be before its time.
+        // Before that, the last run would be too early.
         wait_until_flushed(&cluster, &written);
         run_until_balanced(&cluster, self.switch, self.mix);
-        cluster.wait_until_buried();
-        cluster.assert_no_strays();
+        cluster.wait_until_no_tombstones();
+        cluster.assert_nothing_unexpected();
         carbons.assert_relays_dropped_nothing();
         let dropped = carbons.dropped();
         let may_drop = |one: &DroppedUpdate| match self.switch {
@@ -122,10 +124,10 @@ impl Story {
             _ => true,
         };
         assert!(dropped.iter().all(may_drop), "carbon had to drop updates: {dropped:?}");
-        (written.assert_in_place_but(&cluster, &dropped), dropped)
+        (written.assert_in_place_except(&cluster, &dropped), dropped)
     }
 
-    /// The first run, and the switch somewhere beside it.
+    /// The first run, and the switch at some moment during it.
     fn move_all(&self, cluster: &TestCluster, to_come: usize, carbons: &Carbons, feeder: &Feeder) {
         if self.switch == Switch::Before {
             carbons.route(Route::New);
@@ -149,7 +151,7 @@ impl Story {
     }
 }
 
-/// Waits until the carbons have written what they had: however long that takes, they do not stand still meanwhile.
+/// Waits until the carbons have written all their points. It may take long, as long as they make progress.
 #[track_caller]
 fn wait_until_flushed(cluster: &TestCluster, written: &Written) {
     let (mut seen, mut since) = (cluster.written(), Instant::now());
@@ -159,6 +161,6 @@ fn wait_until_flushed(cluster: &TestCluster, written: &Written) {
             (seen, since) = (now_there, Instant::now());
         }
         let quiet = since.elapsed();
-        quiet > LONG_QUIET || (quiet > QUIET && written.lack_copies(cluster) == 0)
+        quiet > LONG_QUIET || (quiet > QUIET && written.lacking_copies(cluster) == 0)
     });
 }

@@ -1,9 +1,9 @@
-//! Nothing is lost while writers write: relays switch to the new ring before, during and after the move. The nodes create
-//! their files alike, or the new one has other schemas and the runs reshape.
+//! Nothing is lost while writers write: relays switch to the new ring before, during and after the move. All
+//! nodes create equal files, or the new node has other schemas and the runs reshape.
 //!
-//! - `whisper`: whisper.py opens, updates and creates the files, one process a node
+//! - `whisper`: whisper.py opens, updates and creates the files, one process for each node
 //! - `carbon`: a carbon on each node, and carbon-c-relays before them
-//! - `races`: whisper.py stopped at the very moments in which a move and a write can meet
+//! - `races`: whisper.py stopped at the moments when a move and a write can collide
 
 mod carbon;
 mod races;
@@ -15,25 +15,28 @@ use bucky_tests::schema::MIXED;
 use bucky_tests::{Finished, Running, Schemas, TestCluster, Written, metrics, tree, wait};
 use bucky_whisper::Aggregation;
 
-/// How often `rebalance` may run until it says that the cluster is balanced, once nobody writes to the wrong node.
+/// How many times `rebalance` may run until it says that the cluster is balanced, when no more points go to
+/// the wrong node.
 const LAST_RUNS: usize = 3;
 
-/// How long nobody has written to a source that a run with `--rest` takes away: longer than these carbons hold a point.
+/// How long a source must rest before a run with `--rest` deletes it: longer than these carbons hold a point
+/// in memory.
 const REST: &str = "3s";
 
-/// Every how many metrics are on the new node already where its schemas are others: both have some points of them.
+/// One in this many metrics is on the new node already, if its schemas differ: both nodes have some points of
+/// it.
 const ALREADY_THERE: usize = 3;
 
-/// Whether all nodes create the same files.
+/// Whether all nodes create equal files.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mix {
-    /// They do, some with one archive and some with two.
+    /// They do: some files with one archive and some with two.
     Alike,
-    /// The new node has other schemas, and the runs re-make its files.
+    /// The new node has other schemas, and the runs reshape its files.
     Reshaped,
 }
 
-/// A day of minutes, alone and with a coarser archive behind it.
+/// A day of minutes, alone and with a coarser archive.
 const ALIKE: [Schemas; 2] = [
     Schemas::same("one", metrics::MINUTES),
     Schemas::same(
@@ -47,7 +50,7 @@ const ALIKE: [Schemas; 2] = [
 ];
 
 impl Mix {
-    /// That of a round, from 0.
+    /// The mix of a round, counted from 0.
     fn of(round: usize) -> Self {
         if round.is_multiple_of(2) { Self::Reshaped } else { Self::Alike }
     }
@@ -59,7 +62,7 @@ impl Mix {
         }
     }
 
-    /// What the runs are told.
+    /// The flags of the runs.
     fn args(self) -> &'static [&'static str] {
         match self {
             Self::Alike => &[],
@@ -67,8 +70,8 @@ impl Mix {
         }
     }
 
-    /// Metrics of which nothing is written yet but what lies on the nodes before the writers begin: `laid_down` of them on
-    /// those of the ring `old`, some of these on the new node too.
+    /// Metrics that have only the points written to the nodes before the writers begin: `laid_down` of them
+    /// on the nodes of the ring `old`, and some of these on the new node too.
     fn lay_down(
         self,
         metrics: usize,
@@ -88,16 +91,17 @@ impl Mix {
 /// When the relays switch to the new ring.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Switch {
-    /// The runbook's order, in which not even carbon itself can drop an update: after a first run that copies and deletes
-    /// nothing, and all later runs leave sources that are not at rest. Every metric is there when it is copied.
+    /// The runbook's order, in which not even carbon can drop an update: after a first run that copies and
+    /// deletes nothing. All later runs leave sources that are not at rest. Every metric exists when it is
+    /// copied.
     CopiedFirst,
-    /// When this share of the metrics has come to the new node, and no run takes sources away that are not at rest.
+    /// When this share of the metrics is on the new node; no run deletes sources that are not at rest.
     Rested(f64),
     /// Before the move.
     Before,
-    /// When this share of the metrics has come to the new node.
+    /// When this share of the metrics is on the new node.
     During(f64),
-    /// At that moment some of them, and the others when the first run has ended.
+    /// Some relays when this share has moved, and the others when the first run has ended.
     OneByOne(f64),
     /// After the first run.
     After,
@@ -115,17 +119,17 @@ const SWITCHES: [Switch; 8] = [
 ];
 
 impl Switch {
-    /// Whether all runs that delete are told to leave sources that are not at rest.
+    /// Whether all runs that delete leave sources that are not at rest.
     fn has_rest(self) -> bool {
         matches!(self, Self::CopiedFirst | Self::Rested(_))
     }
 
-    /// How many of `metrics` are there before anybody writes; the others are created while all goes on.
+    /// How many of `metrics` exist before the writers begin; the others are created during the test.
     fn laid_down(self, metrics: usize) -> usize {
         if self == Self::CopiedFirst { metrics } else { metrics * 2 / 3 }
     }
 
-    /// The first run.
+    /// The flags of the first run.
     fn first_run(self, mix: Mix) -> Vec<&'static str> {
         let mut args = vec!["rebalance", "-f", "-w", "2", "--batch-metrics", "5"];
         args.extend(mix.args());
@@ -136,7 +140,7 @@ impl Switch {
         args
     }
 
-    /// A later one.
+    /// The flags of a later run.
     fn later_run(self, mix: Mix) -> Vec<&'static str> {
         let mut args = vec!["rebalance", "-f", "--batch-metrics", "7"];
         args.extend(mix.args());
@@ -159,7 +163,8 @@ const RINGS: [(Algorithm, usize); 6] = [
     (Algorithm::Fnv1a, 2),
 ];
 
-/// Waits until this share of `metrics` is on the new node, not counting what was there before, or the run is over.
+/// Waits until this share of `metrics` is on the new node, not counting those that it had before, or until
+/// the run ends.
 #[track_caller]
 fn wait_for_share(cluster: &TestCluster, run: &mut Running, metrics: usize, share: f64) {
     let count = || tree::metrics(&cluster.node(3).prefix()).len();
@@ -171,9 +176,10 @@ fn wait_for_share(cluster: &TestCluster, run: &mut Running, metrics: usize, shar
     });
 }
 
-/// Moves on while the new nodes are written to, once all relays have switched.
+/// Continues the move while the new nodes are written to, after all relays have switched.
 ///
-/// With `--rest` it is the runbook's last step, until the cluster is balanced; without, one run that meets the writers.
+/// With `--rest` this is the runbook's last step, until the cluster is balanced; without it, a single run
+/// during writes.
 #[track_caller]
 fn move_on(cluster: &TestCluster, switch: Switch, mix: Mix) {
     if switch.has_rest() {
@@ -184,7 +190,8 @@ fn move_on(cluster: &TestCluster, switch: Switch, mix: Mix) {
     }
 }
 
-/// Runs `rebalance` as the runbook has it once all relays have switched: until it says that the cluster is balanced.
+/// Runs `rebalance` as in the runbook after all relays have switched, until it says that the cluster is
+/// balanced.
 #[track_caller]
 fn run_until_balanced(cluster: &TestCluster, switch: Switch, mix: Mix) {
     let mut runs = 0;

@@ -1,7 +1,8 @@
-//! whisper.py, stopped in the very moments in which a move and a write can meet.
+//! whisper.py, stopped at the moments when a move and a write can collide.
 //!
-//! Each order is forced: whisper.py stands at its open, a gate holds the move's next request, and one goes on after the
-//! other. The owner creates the metric's file as the source did, or by another schema; then it is reshaped meanwhile.
+//! Each order is forced: whisper.py stops at its open, a gate holds the move's next request, and they
+//! continue one after the other. The owner creates the metric's file like the source did, or with another
+//! schema; then it is reshaped.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,24 +18,26 @@ use bucky_whisper::{Aggregation, Digest, Point};
 
 use crate::cluster;
 
-/// How much of an archive stream is kept back: its end, so that its one member has come and nothing is finished yet.
+/// How many bytes of an archive stream are held back: its end, so that its only member has arrived but
+/// nothing is finished.
 const STREAM_END_BYTES: usize = 1536;
 
-/// How many minutes old the late point is: in the middle, and not in the sample that owners are asked for.
+/// The age of the late point in minutes: in the middle, and not in the sample that owners were once asked
+/// for.
 const LATE_AGE: usize = 50;
 
-/// A shorter day: it has a place for the late point, and not for all points of the source.
+/// A shorter day: it has a place for the late point, but not for all points of the source.
 const SHORTER: Layout =
     Layout { retentions: "1m:90m", aggregation: Aggregation::Average, x_files_factor: 0.5 };
 
 /// What the owner has before the move.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Owner {
-    /// Nothing, and carbon there creates the file as the source's did.
+    /// No file, and its carbon creates the file like the source's.
     Absent,
-    /// Nothing, and carbon there has another schema.
+    /// No file, and its carbon has another schema.
     AbsentOther,
-    /// A file by another schema, with some of the points.
+    /// A file with another schema and some of the points.
     Other,
 }
 
@@ -44,12 +47,12 @@ impl Owner {
     }
 }
 
-/// Writers that lock and that do not, each before these owners.
+/// Writers with and without locks, each with these owners.
 fn cases<const N: usize>(owners: [Owner; N]) -> impl Iterator<Item = (bool, Owner)> {
     [true, false].into_iter().flat_map(move |locks| owners.map(|owner| (locks, owner)))
 }
 
-/// Two nodes behind gates, and metrics of the second on the first.
+/// Two nodes behind gates, and metrics of the second node on the first.
 struct Race {
     cluster: TestCluster,
     names: Vec<String>,
@@ -91,7 +94,7 @@ impl Race {
         [&["rebalance"], policy.args()].concat()
     }
 
-    /// Wants everything in place, and the late point of the first metric with it.
+    /// Checks that everything is in place, including the late point of the first metric.
     #[track_caller]
     fn assert_nothing_lost(&self) {
         self.cluster.assert_all_in_place(&self.before);
@@ -106,7 +109,7 @@ impl Race {
     }
 }
 
-/// whisper.create looks whether there is a file and then empties what it opens.
+/// whisper.create checks for the file and then empties what it opens.
 #[test]
 fn a_file_that_whisper_create_empties_right_after_its_rename_is_healed_again() {
     for (locks, owner) in cases([Owner::Absent, Owner::AbsentOther]) {
@@ -117,8 +120,8 @@ fn a_file_that_whisper_create_empties_right_after_its_rename_is_healed_again() {
         let run = race.cluster.start_bucky(&race.rebalance());
         race.cluster.node(0).gate().wait_until_held();
         let put_in_place = path.metadata().unwrap().ino();
-        race.whisper.go_on();
-        assert_eq!(path.metadata().unwrap().ino(), put_in_place, "emptied, and not made anew");
+        race.whisper.resume();
+        assert_eq!(path.metadata().unwrap().ino(), put_in_place, "emptied, and not a new file");
         race.whisper.update(&path, &[race.late]);
         race.cluster.node(0).gate().release();
         run.finish().assert_code(0);
@@ -136,14 +139,14 @@ fn a_file_that_whisper_create_empties_while_its_owner_is_asked_is_healed_again()
         race.cluster.node(1).gate().hold("POST /v1/confirm");
         race.cluster.bucky(&race.rebalance()).assert_code(0);
         race.cluster.node(1).gate().wait_until_held();
-        race.whisper.go_on();
+        race.whisper.resume();
         race.whisper.update(&path, &[race.late]);
         race.cluster.node(1).gate().release();
         race.assert_nothing_lost();
     }
 }
 
-/// Opened and emptied by whisper.create, the owner's file has no header yet.
+/// After whisper.create has opened and emptied it, the owner's file has no header yet.
 #[test]
 fn a_file_that_whisper_create_is_in_the_middle_of_is_waited_for_and_filled() {
     for (locks, owner) in cases([Owner::Absent, Owner::AbsentOther]) {
@@ -153,16 +156,16 @@ fn a_file_that_whisper_create_is_in_the_middle_of_is_waited_for_and_filled() {
         let inode = path.metadata().unwrap().ino();
         let run = race.cluster.start_bucky(&race.rebalance());
         wait::until("the others have come", || {
-            // On a slow machine, too, whisper.py has opened it a moment ago.
+            // Even on a slow machine, whisper.py opened it only a moment ago.
             let file = File::options().write(true).open(&path).unwrap();
             file.set_modified(SystemTime::now()).unwrap();
             tree::metrics(&race.cluster.node(1).prefix()).len() == 5
         });
-        // The next attempt is not to come too early for whisper.py.
+        // The next attempt must not come too early for whisper.py.
         race.cluster.node(1).gate().hold("POST /v1/pull");
         race.cluster.node(1).gate().wait_until_held();
         assert!(race.cluster.node(0).has(&race.names[0]), "deleted before its owner had it");
-        race.whisper.go_on();
+        race.whisper.resume();
         race.whisper.update(&path, &[race.late]);
         race.cluster.node(1).gate().release();
         run.finish().assert_code(0);
@@ -173,7 +176,7 @@ fn a_file_that_whisper_create_is_in_the_middle_of_is_waited_for_and_filled() {
     }
 }
 
-/// The daemon has looked and found no file; when it is about to put its own in place, there is one.
+/// The daemon has found no file. When it is about to put its own in place, there is one.
 #[test]
 fn a_file_that_whisper_py_creates_between_our_look_and_our_rename_is_filled_and_not_replaced() {
     let mut race = Race::new(true, Owner::Absent);
@@ -181,7 +184,7 @@ fn a_file_that_whisper_py_creates_between_our_look_and_our_rename_is_filled_and_
     let path = race.cluster.node(1).path(&race.names[0]);
     let mut heal = HeldHeal::begin(&race.cluster, &race.names[0], &std::fs::read(source).unwrap());
     race.whisper.begin_create(&path, &MINUTES, Stop::BeforeOpen);
-    race.whisper.go_on();
+    race.whisper.resume();
     race.whisper.update(&path, &[race.late]);
     let inode = path.metadata().unwrap().ino();
     let answer = heal.finish();
@@ -198,7 +201,8 @@ struct HeldHeal {
 }
 
 impl HeldHeal {
-    /// Sends a file to node 1 up to the stream's end, and waits until the daemon has looked and written it down.
+    /// Sends a file to node 1 except the stream's end, and waits until the daemon has checked the metric and
+    /// staged the file.
     fn begin(cluster: &TestCluster, name: &str, content: &[u8]) -> Self {
         let mut archive = ArchiveWriter::new(Vec::new());
         let meta = FileMeta { mode: 0o644, mtime: u64::from(now()) };
@@ -234,7 +238,7 @@ impl HeldHeal {
     }
 }
 
-/// The delete compares what is there with what was healed.
+/// The delete compares the source with the content that was healed.
 #[test]
 fn a_point_that_whisper_py_writes_to_the_source_after_its_copy_is_moved_too() {
     for owner in [Owner::Absent, Owner::Other] {
@@ -249,8 +253,8 @@ fn a_point_that_whisper_py_writes_to_the_source_after_its_copy_is_moved_too() {
     }
 }
 
-/// whisper.py has opened the source and is about to lock it, where it locks; then the source is renamed. Its write lands
-/// in the tombstone, before that is looked at again.
+/// whisper.py has opened the source and is about to lock it, if it locks; then the source is renamed. The
+/// write goes to the tombstone, before that is checked again.
 #[test]
 fn a_point_written_to_a_source_that_was_open_across_its_delete_is_healed_to_the_owner() {
     for (locks, owner) in [(true, Owner::Absent), (false, Owner::Absent), (false, Owner::Other)] {
@@ -260,13 +264,13 @@ fn a_point_written_to_a_source_that_was_open_across_its_delete_is_healed_to_the_
         race.whisper.begin_update(&path, &[race.late], Stop::Open);
         race.cluster.bucky(&race.rebalance()).assert_code(0);
         assert!(!path.exists(), "the source was to be renamed");
-        race.whisper.go_on();
+        race.whisper.resume();
         race.assert_nothing_lost();
     }
 }
 
-/// whisper.py has opened the owner's file; then another takes its place. The write lands in the old one, which is a tombstone
-/// by then, before that is looked at again.
+/// whisper.py has opened the owner's file; then another file replaces it. The write goes to the old one,
+/// which is a tombstone now, before that is checked again.
 #[test]
 fn a_point_written_to_an_owners_file_that_was_open_across_its_reshape_is_in_the_new_one() {
     for locks in [true, false] {
@@ -276,12 +280,13 @@ fn a_point_written_to_an_owners_file_that_was_open_across_its_reshape_is_in_the_
         race.whisper.begin_update(&path, &[race.late], Stop::Open);
         race.cluster.bucky(&race.rebalance()).assert_code(0);
         assert_ne!(path.metadata().unwrap().ino(), inode, "the file was to be reshaped");
-        race.whisper.go_on();
+        race.whisper.resume();
         race.assert_nothing_lost();
     }
 }
 
-/// whisper.py has opened the source, which is renamed. The tombstone has been looked at already, and its owner is being asked.
+/// whisper.py has opened the source, which is renamed. The tombstone has been read already, and its owner is
+/// being asked.
 #[test]
 fn a_point_written_to_a_tombstone_while_its_owner_is_asked_is_healed_to_the_owner() {
     for (locks, owner) in cases([Owner::Absent, Owner::Other]) {
@@ -292,7 +297,7 @@ fn a_point_written_to_a_tombstone_while_its_owner_is_asked_is_healed_to_the_owne
         race.cluster.bucky(&race.rebalance()).assert_code(0);
         race.cluster.node(1).gate().wait_until_held();
         assert!(!path.exists(), "the source was to be renamed");
-        race.whisper.go_on();
+        race.whisper.resume();
         race.cluster.node(1).gate().release();
         race.assert_nothing_lost();
     }

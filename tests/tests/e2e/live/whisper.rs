@@ -1,20 +1,21 @@
 //! whisper.py writes on every node while the cluster grows.
 //!
-//! Each round has a ring, a number of copies and a moment at which the relays switch; its writers keep a ledger of every
-//! point that whisper.py acknowledged. In the end all of them, and all that was there before, are with their owners.
+//! Each round has a ring, a number of copies and a moment at which the relays switch; its writers keep a
+//! ledger of every point that whisper.py acknowledged. At the end all of them, and all earlier points, are on
+//! their owners.
 
 use std::time::Duration;
 
 use bucky_ring::{Algorithm, Relay};
 use bucky_tests::writer::Dropped;
 use bucky_tests::written::{Found, Operation};
-use bucky_tests::{Manner, Route, Schemas, TestCluster, Writers, Written, metrics, soak};
+use bucky_tests::{Route, Schemas, TestCluster, WriterOptions, Writers, Written, metrics, soak};
 use bucky_whisper::Point;
 
 use super::{Mix, RINGS, SWITCHES, Switch, move_on, run_until_balanced, wait_for_share};
 use crate::cluster;
 
-/// How many operations the writers are given by the old ring, and by the new one, at least.
+/// The least number of operations of the writers by the old ring, and by the new one.
 const OPERATIONS: usize = 150;
 
 #[test]
@@ -41,7 +42,7 @@ fn rounds(story: &str, locks: bool, short: &[Switch]) {
             let chance = seed.wrapping_add((turn * 1000 + round) as u64);
             let ring = usize::try_from(chance % RINGS.len() as u64).unwrap();
             let (algorithm, copies) = RINGS[ring];
-            let manner = Manner { locks, pause: Duration::from_millis(2), seed: chance };
+            let manner = WriterOptions { locks, pause: Duration::from_millis(2), seed: chance };
             let mix = Mix::of(round);
             let (more, given_up) = Story { switch, algorithm, copies, mix, manner }.run();
             found += more;
@@ -63,7 +64,7 @@ struct Story {
     algorithm: Algorithm,
     copies: usize,
     mix: Mix,
-    manner: Manner,
+    manner: WriterOptions,
 }
 
 impl Story {
@@ -76,7 +77,7 @@ impl Story {
             .flag("--tombstone-grace", "1")
             .lay();
         let old = cluster.ring_of_first(3);
-        // The others are created by the writers.
+        // The writers create the others.
         let laid_down = self.switch.laid_down(metrics);
         let mut written = self.mix.lay_down(metrics, laid_down, &cluster, &old);
         cluster.start();
@@ -95,12 +96,12 @@ impl Story {
             _ => {}
         }
         run_until_balanced(&cluster, self.switch, self.mix);
-        cluster.wait_until_buried();
-        cluster.assert_no_strays();
+        cluster.wait_until_no_tombstones();
+        cluster.assert_nothing_unexpected();
         (written.assert_in_place(&cluster), dropped)
     }
 
-    /// The first run, and the switch somewhere beside it.
+    /// The first run, and the switch at some moment during it.
     fn move_all(&self, cluster: &TestCluster, to_come: usize, writers: &Writers) {
         if self.switch == Switch::Before {
             writers.route(Route::New);
@@ -119,15 +120,15 @@ impl Story {
             Switch::CopiedFirst | Switch::Before | Switch::After => {}
         }
         let ended = run.finish();
-        // 1: some were written to in each of the run's attempts; the next one has its turn.
+        // 1: some were written to in every attempt of the run; the next run moves them.
         assert!(matches!(ended.code, Some(0 | 1)), "{ended}");
         writers.route(Route::New);
     }
 }
 
-/// What the other stories rely on.
+/// The other tests rely on this.
 #[test]
-fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_behind() {
+fn the_ledger_of_the_writers_finds_lost_wrong_and_leftover_points() {
     let cluster = cluster(2).lay();
     let mut written = Written::none(6, &[Schemas::same("m", metrics::MINUTES)]);
     let newest = written.lay_down(5, &cluster, cluster.ring());
@@ -137,11 +138,11 @@ fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_be
     std::fs::remove_file(owner(&first).path(&first)).unwrap();
     let lost = written.missing(&cluster);
     assert!(lost > 500, "{lost}");
-    // A point that nobody wrote, in the place of one that was written and in one that nothing was written to.
+    // A point that no process wrote, in a slot that was written, and in one that was not.
     let points = [0, 40].map(|age| Point { timestamp: newest - age * 60, value: -1.0 });
     metrics::update(&owner(&second).path(&second), &points);
     assert_eq!(written.missing(&cluster), lost + 3);
-    // What a host that is no owner was given is wanted from the owners.
+    // Points given to a host that is not an owner must be on the owners.
     let stranger = cluster.node(1 - cluster.owners(&third)[0]);
     let add = |written: &mut Written, host: &str, timestamp| {
         let operation = Operation { at: 0.0, how: "written", host: Some(host.to_owned()) };
@@ -149,11 +150,11 @@ fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_be
     };
     add(&mut written, stranger.host(), newest - 40 * 60);
     assert_eq!(written.missing(&cluster), lost + 4);
-    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    let message = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         written.assert_in_place(&cluster)
     }));
-    let told = *told.unwrap_err().downcast::<String>().unwrap();
+    let message = *message.unwrap_err().downcast::<String>().unwrap();
     for part in [&first, &second, &third, "laid down at", "has no file", "-1 on", "written at"] {
-        assert!(told.contains(part), "{part} is not in: {told}");
+        assert!(message.contains(part), "{part} is not in: {message}");
     }
 }

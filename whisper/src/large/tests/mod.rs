@@ -35,15 +35,15 @@ fn header(layout: &[&str], aggregation: Aggregation, factor: f32) -> Header {
     Header::for_retentions(&retentions, aggregation, XFilesFactor::new(factor).unwrap()).unwrap()
 }
 
-/// What a slot of a ring that was written in order holds.
+/// What a slot of a ring holds that was written in order.
 #[derive(Clone, Debug)]
 enum Content {
     Value(f64),
     NotANumber,
     Never,
-    /// Of the turn before.
+    /// Left over from the previous turn.
     Leftover,
-    /// Of the turn after, by a clock that was ahead.
+    /// Of the next turn, written by a clock that was ahead.
     Ahead,
 }
 
@@ -62,7 +62,7 @@ fn file() -> impl Strategy<Value = Vec<u8>> {
     file_with(0)
 }
 
-/// The same where some points lie in the future.
+/// A file whose rings begin anywhere and that has points in the future, with the weight `ahead`.
 fn file_with(ahead: u32) -> impl Strategy<Value = Vec<u8>> {
     let aggregation = select(Aggregation::ALL.to_vec());
     let factor = select(vec![0.0, 0.3, 0.5, 1.0_f32]);
@@ -86,7 +86,7 @@ fn ring(archive: &Archive, ahead: u32) -> impl Strategy<Value = Vec<Slot>> + use
     (contents, 0..points, any::<prop::sample::Index>(), 0_u8..6).prop_map(
         move |(contents, turn, from, kind)| {
             let newest = NOW / step * step;
-            // Some are empty from some slot on, as holes are, and some wholly.
+            // Some rings are empty from some slot on, as holes are, and some completely.
             let full = if kind < 3 { points as usize } else { from.index(points as usize) };
             let mut slots = vec![[0; Point::SIZE_BYTES]; points as usize];
             for (position, (slot, content)) in slots.iter_mut().zip(&contents).enumerate() {
@@ -120,7 +120,7 @@ fn content_of(file: &File, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The destination as a fill in memory makes it, and one on the disk, with what each says.
+/// The destination after a fill in memory, and after a fill on disk, with the result of the latter.
 fn both(source: &[u8], destination: &[u8], window_slots: u32) -> (Vec<u8>, (Vec<u8>, LargeFill)) {
     let mut expected = destination.to_vec();
     let plan = fill(&Image::parse(source).unwrap(), &Image::parse(destination).unwrap(), options());
@@ -131,10 +131,10 @@ fn both(source: &[u8], destination: &[u8], window_slots: u32) -> (Vec<u8>, (Vec<
 }
 
 fn filled(source: &File, into: &File, options: FillOptions, window_slots: u32) -> LargeFill {
-    fill_by((LargeBytes::File(source), into), options, window_slots, Act::Fill).unwrap()
+    fill_by((LargeBytes::File(source), into), options, window_slots, FillMode::Fill).unwrap()
 }
 
-/// All valid points of a file, by archive, and so apart from where a ring begins.
+/// All valid points of a file, by archive, independent of where a ring begins.
 fn points(bytes: &[u8]) -> Vec<Vec<(u32, u64)>> {
     let image = Image::parse(bytes).unwrap();
     let of = |view: crate::ArchiveView<'_>| {
@@ -155,29 +155,30 @@ proptest! {
         );
         prop_assert_eq!(&done.coverage, &coverage);
         let into = on_disk(&destination);
-        let preview = fill_by((LargeBytes::Memory(&source), &into), options(), window_slots, Act::Preview);
+        let preview = fill_by((LargeBytes::Memory(&source), &into), options(), window_slots, FillMode::Preview);
         prop_assert_eq!(preview.unwrap(), done);
         prop_assert_eq!(content_of(&into, destination.len()), destination);
     }
 
-    /// What may go by `coarsen` and `drop` is decided by these numbers: for any clocks, and points of clocks that were ahead.
+    /// These counts decide what `coarsen` and `drop` may delete. They must be right for any clocks, and for
+    /// points from clocks that were ahead.
     #[test]
     fn it_counts_as_a_look_at_files_in_memory_does(
         source in file_with(1), destination in file_with(1), window_slots in 1_u32..3_000, apart in 0_u32..4_000,
     ) {
         let options = FillOptions { clocks: Clocks::new(NOW - apart, NOW), ..options() };
         let (from, into) = (on_disk(&source), on_disk(&destination));
-        let preview = fill_by((LargeBytes::Memory(&source), &into), options, window_slots, Act::Preview);
+        let preview = fill_by((LargeBytes::Memory(&source), &into), options, window_slots, FillMode::Preview);
         prop_assert_eq!(content_of(&into, destination.len()), &destination[..], "nothing is written");
-        let look = |into: &[u8]| {
+        let coverage_of = |into: &[u8]| {
             let images = [&source, into].map(|bytes| Image::parse(bytes).unwrap());
             crate::Coverage::of(&images[0], &images[1], options.clocks)
         };
-        let before = fill_by((LargeBytes::File(&from), &into), options, window_slots, Act::Look);
-        prop_assert_eq!(before.unwrap().coverage, look(&destination));
+        let before = fill_by((LargeBytes::File(&from), &into), options, window_slots, FillMode::Count);
+        prop_assert_eq!(before.unwrap().coverage, coverage_of(&destination));
         let done = filled(&from, &into, options, window_slots);
         let found = content_of(&into, destination.len());
-        prop_assert_eq!(&done.coverage, &look(&found));
+        prop_assert_eq!(&done.coverage, &coverage_of(&found));
         let preview = preview.unwrap();
         prop_assert!(preview.points_filled >= done.points_filled);
         prop_assert!(preview.coverage.held() >= done.coverage.held());
@@ -214,7 +215,7 @@ fn points_that_only_the_earlier_clock_counts_are_filled_and_counted() {
         }
         bytes
     };
-    // The base of both is NOW - 40, which lies in the first slot.
+    // The base of both is NOW - 40, which is in the first slot.
     let (source, destination) = (file(&[NOW - 40, NOW - 62]), file(&[NOW - 40]));
     let into = on_disk(&destination);
     let clocks = Clocks::new(NOW - 5, NOW);
@@ -226,7 +227,7 @@ fn points_that_only_the_earlier_clock_counts_are_filled_and_counted() {
 }
 
 #[test]
-fn what_cannot_be_filled_so_is_refused_by_name() {
+fn an_unfit_file_is_refused_with_the_reason() {
     let sound = header(&["60s:1h"], Aggregation::Sum, 0.5);
     let whole = |header: &Header| {
         let mut bytes = header.encode();
@@ -247,7 +248,8 @@ fn what_cannot_be_filled_so_is_refused_by_name() {
     assert!(matches!(refused, LargeFillError::Destination(UnfitError::Header(_))), "{refused}");
 }
 
-/// A header can ask for windows that no memory has room for: a slot of its coarsest archive spans too many of the finest.
+/// The header would need windows that do not fit into memory: one slot of its coarsest archive spans too many
+/// of the finest.
 #[test]
 fn archives_that_are_too_far_apart_for_a_window_are_refused() {
     let far = header(&["1s:60d", "30d:10y"], Aggregation::Sum, 0.5);
@@ -258,7 +260,8 @@ fn archives_that_are_too_far_apart_for_a_window_are_refused() {
     assert!(matches!(refused, LargeFillError::Destination(UnfitError::Layout)), "{refused}");
 }
 
-/// A clock that was ahead has left a timestamp where the source's point belongs: nobody may take that point for held.
+/// A clock that was ahead has left a timestamp in the slot of the source's point. That point must not count
+/// as held.
 #[test]
 fn a_point_whose_slot_a_timestamp_in_the_future_takes_is_displaced() {
     let header = header(&["60s:1h"], Aggregation::Last, 0.0);

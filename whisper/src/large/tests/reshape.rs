@@ -1,10 +1,11 @@
-//! Long files that get the archives of both: held to the reshape in memory, and to what a writer does meanwhile.
+//! Long files that get the archives of both: compared with the reshape in memory, and with a concurrent
+//! writer.
 
 use super::*;
 use crate::reshape::Layout;
 use crate::{Coverage, reshape};
 
-/// An empty file as long as `header` says.
+/// A file of the length that `header` states, all zeros.
 fn new_file(header: &Header) -> File {
     let file = tempfile::tempfile().unwrap();
     file.set_len(header.file_size_bytes()).unwrap();
@@ -16,7 +17,7 @@ fn layout(owner: &[u8], source: &[u8]) -> Result<Layout, crate::ReshapeError> {
     Layout::of(&header(owner), &header(source))
 }
 
-/// The reshaped file, with how many points of the owner it lacks.
+/// The reshaped file, and how many points of the owner it lacks.
 fn reshaped(
     owner: &[u8],
     source: &[u8],
@@ -55,7 +56,8 @@ proptest! {
         }
     }
 
-    /// For any clocks, and points of clocks that were ahead: nothing of the owner is gone unseen.
+    /// For any clocks, and with points from clocks that were ahead: no point of the owner is lost without
+    /// being counted.
     #[test]
     fn a_point_of_the_owner_is_in_the_new_file_or_counted_as_lost(
         owner in file_with(1), source in file_with(1), window in 1_u32..3_000, apart in 0_u32..4_000,
@@ -68,10 +70,10 @@ proptest! {
         }
     }
 
-    /// A writer without a lock that is faster than the exchange: each of its points is in the new file, and the owner's others
-    /// are as they were.
+    /// A writer without a lock writes before the exchange. Each of its points is in the new file, and the
+    /// owner's other points are unchanged.
     #[test]
-    fn what_comes_while_it_is_made_is_carried_over(
+    fn points_written_during_a_reshape_are_carried_over(
         owner in file(), source in file(), ages in prop::collection::vec(0_u32..50, 1..20),
     ) {
         let Ok(layout) = layout(&owner, &source) else { return Ok(()) };
@@ -89,7 +91,7 @@ proptest! {
             writer.update(1000.0 + f64::from(*age), NOW - age, NOW).unwrap();
         }
         let files = (old.as_file(), new.as_file());
-        // What is seen to be missing before it is carried over is known to have come late.
+        // Points that are missing before they are carried over must count as late.
         let lost = lost_by_reshape(old.as_file(), new.as_file(), options()).unwrap();
         prop_assert!(lost.count > 0);
         let carried = carry_late(&mut before, files, new.path(), options()).unwrap();
@@ -109,7 +111,7 @@ proptest! {
             prop_assert!(expected.is_some());
             prop_assert_eq!(same(&image), expected);
         }
-        // Once more there is nothing.
+        // A second call finds nothing.
         prop_assert!(carry_late(&mut before, files, new.path(), options()).unwrap().is_empty());
         prop_assert_eq!(std::fs::read(new.path()).unwrap(), found);
     }
@@ -141,7 +143,8 @@ fn only_the_blocks_that_have_changed_are_looked_at_and_a_file_that_was_emptied_h
     assert_eq!(std::fs::read(new.path()).unwrap(), found);
 }
 
-/// Their owner's layout and a source's that does not go with it: only where nothing is lost.
+/// The owner's archives do not fit into one file with the source's. The source's layout is used, and the loss
+/// counted.
 #[test]
 fn steps_that_do_not_divide_take_the_sources_layout_and_what_is_lost_is_counted() {
     let header = |layout: &[&str]| header(layout, Aggregation::Last, 0.0);
@@ -165,7 +168,8 @@ fn steps_that_do_not_divide_take_the_sources_layout_and_what_is_lost_is_counted(
     assert_eq!((lost, points(&new)[0].len()), (0, 1));
 }
 
-/// As in memory: carbon writes to the owner's coarse file while that is given the source's minutes.
+/// The same case as in memory: carbon writes to the owner's coarse file while it is given the source's
+/// minutes.
 #[test]
 fn a_point_that_came_late_takes_no_finer_points_place() {
     let slot = NOW / 600 * 600 - 7_200;
@@ -202,7 +206,8 @@ fn a_point_that_came_late_takes_no_finer_points_place() {
     }
 }
 
-/// Two stretches of points with more empty slots between them than one write spans; there the source has its points.
+/// Two runs of points with more empty slots between them than one write spans; the source has points in that
+/// gap.
 #[test]
 fn points_behind_a_long_gap_lie_in_their_own_slots() {
     let header = |layout: &[&str]| header(layout, Aggregation::Last, 0.0);

@@ -1,4 +1,4 @@
-//! A look at the owners' files of live metrics: what is missing or wrong, and telling it.
+//! Checks the owners' files of live metrics, and reports what is missing or wrong.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,22 +8,22 @@ use bucky_whisper::MetricName;
 use crate::TestCluster;
 use crate::written::DroppedUpdate;
 
-/// How many metrics with lost or wrong points a failed story tells of, and how many points of each.
-const TOLD: usize = 6;
-const TOLD_OF_EACH: usize = 3;
-/// How many lines of a daemon's log that speak of such a metric.
+/// How many metrics with lost or wrong points a failed test shows, and how many points of each.
+const METRICS_SHOWN: usize = 6;
+const POINTS_SHOWN: usize = 3;
+/// How many lines of a daemon's log about such a metric are shown.
 const LOG_LINES: usize = 6;
-/// What a look at the owners' files has found.
+/// The result of checking the owners' files.
 #[derive(Debug, Default)]
-pub(crate) struct Look<'d> {
+pub(crate) struct LiveCheck<'d> {
     pub(crate) points: u64,
     pub(crate) dropped: &'d [DroppedUpdate],
-    /// Points that lack because carbon has dropped them.
+    /// The number of points that are missing because carbon has dropped them.
     pub(crate) explained: u64,
     pub(crate) problems: Vec<(MetricName, String)>,
 }
 
-impl Look<'_> {
+impl LiveCheck<'_> {
     pub(crate) fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
         self.dropped.iter().any(|dropped| dropped.explains(metric, sent_at))
     }
@@ -32,7 +32,7 @@ impl Look<'_> {
         self.problems.push((metric.clone(), problem));
     }
 
-    pub(crate) fn tell(&self, cluster: &TestCluster) -> String {
+    pub(crate) fn report(&self, cluster: &TestCluster) -> String {
         let metrics: BTreeSet<&MetricName> = self.problems.iter().map(|(name, _)| name).collect();
         let mut text = format!(
             "{} of {} points are not as they were written, of {} metrics",
@@ -40,9 +40,9 @@ impl Look<'_> {
             self.points,
             metrics.len()
         );
-        for name in metrics.into_iter().take(TOLD) {
+        for name in metrics.into_iter().take(METRICS_SHOWN) {
             let of_metric = self.problems.iter().filter(|(metric, _)| metric == name);
-            for (_, problem) in of_metric.take(TOLD_OF_EACH) {
+            for (_, problem) in of_metric.take(POINTS_SHOWN) {
                 let _ = write!(text, "\n{problem}");
             }
             for node in cluster.nodes() {
