@@ -27,6 +27,24 @@ pub fn unix_now() -> u32 {
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
+/// This host's clock shows a time that no Whisper file can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this host's clock is before 1970 or after 2106, which Whisper files cannot hold; set it")]
+pub struct ClockOutOfRange;
+
+/// As [`unix_now`], for work on files that must not be done with a wrong time.
+///
+/// # Errors
+/// [`ClockOutOfRange`].
+pub fn whisper_now() -> Result<u32, ClockOutOfRange> {
+    whisper_time(SystemTime::now())
+}
+
+fn whisper_time(time: SystemTime) -> Result<u32, ClockOutOfRange> {
+    let since = time.duration_since(UNIX_EPOCH).map_err(|_| ClockOutOfRange)?;
+    u32::try_from(since.as_secs()).map_err(|_| ClockOutOfRange)
+}
+
 /// The time that a clock shows, in Unix time to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClockReading {
@@ -241,6 +259,15 @@ mod tests {
 
     fn offset(ahead_millis: i64, error_millis: i64) -> ClockOffset {
         ClockOffset { ahead_millis, error_millis }
+    }
+
+    #[test]
+    fn a_time_that_no_whisper_file_can_hold_is_refused() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(whisper_time(at(0)), Ok(0));
+        assert_eq!(whisper_time(at(u64::from(u32::MAX))), Ok(u32::MAX));
+        assert_eq!(whisper_time(at(u64::from(u32::MAX) + 1)), Err(ClockOutOfRange));
+        assert_eq!(whisper_time(UNIX_EPOCH - Duration::from_secs(1)), Err(ClockOutOfRange));
     }
 
     #[test]

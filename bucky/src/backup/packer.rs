@@ -8,9 +8,10 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bucky_api::Encoding;
+use bucky_api::clock::unix_now;
 use bucky_api::encoding::Encoder;
 use tokio::sync::{mpsc, oneshot};
 
@@ -124,7 +125,7 @@ impl Packer<'_> {
         // The permit of a long metric is released when its files are written.
         let MetricCopies { metric, copies, problems, place: _place } = taken;
         let nodes: Vec<usize> = copies.iter().map(|copy| copy.node).collect();
-        let MergedCopies { files, failed, copies, .. } = merge(copies, now());
+        let MergedCopies { files, failed, copies, .. } = merge(copies, unix_now());
         self.counts.failed += u64::from(!(problems.is_empty() && failed.is_empty()));
         for (node, reason) in problems.iter().chain(&failed) {
             self.report_problem(&metric, *node, reason);
@@ -197,11 +198,6 @@ impl Packer<'_> {
             human_duration(each.saturating_mul(left))
         ));
     }
-}
-
-fn now() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Standard output.

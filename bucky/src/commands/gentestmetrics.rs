@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use bucky_api::clock::unix_now;
 
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -50,8 +50,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let start = args.start.map_or_else(|| i64::try_from(now.as_secs()), Ok)?;
+    let start = args.start.unwrap_or_else(|| i64::from(unix_now()));
     let listed = match &args.file {
         None => None,
         Some(path) => Some(

@@ -6,9 +6,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
+use bucky_api::clock::whisper_now;
 use bucky_whisper::{Image, OpenError, OpenMode, Point, WhisperFile};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -67,8 +68,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let now = u32::try_from(now.as_secs())?;
+    let now = whisper_now()?;
     let look = |path: &Path| match examine_file(path, now) {
         Ok(examined) => print_result(path, &examined, args, output),
         // If a file was moved or removed during a walk, the walk has not failed.

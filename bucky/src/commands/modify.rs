@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
+use bucky_api::clock::whisper_now;
 use bucky_whisper::{
     Aggregation, Header, Modification, ModifyError, ModifyFileError, ModifyOutcome, OlderSlots,
     OpenMode, Patience, Resize, Retention, WhisperFile, info, modify_file,
@@ -81,8 +82,7 @@ struct Unused {
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let modification = modification(args)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let now = u32::try_from(now.as_secs())?;
+    let now = whisper_now()?;
     let limit = Duration::from_secs(args.lock_timeout);
     let before = info(&args.file)?;
     if args.dry_run {

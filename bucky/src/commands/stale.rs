@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::Context;
+use bucky_api::clock::whisper_now;
 use bucky_flags::integer;
 use bucky_whisper::{OpenMode, WhisperFile};
 
@@ -56,7 +56,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let now = Duration::from_secs(u64::from(whisper_now()?));
     let mut outcome = Outcome::Done;
     for line in args.list.open()? {
         let looked = match line {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bucky_api::chain;
+use bucky_api::clock::unix_now;
 use bucky_api::token::{
     Claims, Grant, LIST, Operation, Pattern, Secret, TOKEN_LIMIT_BYTES, Token, TokenError, payload,
 };
@@ -93,7 +94,7 @@ fn expiry(text: &str) -> Result<Expiry, String> {
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let secret = args.secret_file.as_deref().map(secret).transpose()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = u64::from(unix_now());
     match (&args.show, secret) {
         (Some(path), secret) => show(path, secret.as_ref(), now, output),
         (None, Some(secret)) => {

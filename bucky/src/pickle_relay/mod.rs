@@ -18,8 +18,9 @@ mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use bucky_api::clock::unix_now;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -175,7 +176,7 @@ async fn report(settings: Settings, intake: Intake, counts: Arc<RelayCounts>) {
     turns.tick().await;
     loop {
         turns.tick().await;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = u64::from(unix_now());
         let lines = counts.lines(&settings.prefix, intake.gauge().metrics(), memory_bytes(), now);
         let metrics = u32::try_from(lines.lines().count()).unwrap_or(u32::MAX);
         intake.try_push(Block { lines: lines.into_bytes(), metrics });

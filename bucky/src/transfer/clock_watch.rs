@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bucky_api::{ClockOffset, ClockReading, DaemonAddr};
 
@@ -30,7 +30,7 @@ pub(crate) fn require_agreement(
     output: &Output,
 ) -> anyhow::Result<()> {
     let limit = order.sync.max_clock_difference;
-    let findings = judge(offsets(fleet), ClockReading::from(SystemTime::now()), limit);
+    let findings = judge(offsets(fleet), ClockReading::now(), limit);
     if findings.is_empty() {
         return Ok(());
     }
@@ -99,7 +99,7 @@ impl ClockWatch {
             there.is_some_and(|there| there.relative_to(here).exceeds(self.limit))
         };
         let Some(owner) = owners.iter().find(differs) else { return };
-        let now = ClockReading::from(SystemTime::now());
+        let now = ClockReading::now();
         let mut findings = judge(self::offsets(fleet), now, self.limit);
         let is_named = |finding: &ClockFinding| match finding.owner() {
             ClockOwner::Node(addr) => addr == owner.addr() || addr == source.addr(),

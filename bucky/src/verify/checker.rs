@@ -65,7 +65,10 @@ impl Checker {
     }
 
     fn clock(&self) -> Clock {
-        clock::among(clock::unix_now(), self.daemons.iter().filter_map(Daemon::clock_offset))
+        clock::among(
+            bucky_api::clock::unix_now(),
+            self.daemons.iter().filter_map(Daemon::clock_offset),
+        )
     }
 
     fn finding(

@@ -4,7 +4,7 @@
 //! so the earliest time counts. A clock that differs by more than a day counts as one that differs by a day:
 //! it is reported, and the time that it shows is useless.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bucky_api::clock::{ClockOffset, ClockReading, MAX_CLOCK_DIFFERENCE};
 
@@ -21,12 +21,6 @@ const AGREE: Duration = Duration::from_secs(1);
 /// The largest difference that counts.
 const APART_MOST_SECONDS: u32 = 24 * 3600;
 
-/// The time by this machine's clock, in Unix seconds.
-pub(super) fn unix_now() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
-}
-
 /// The times that count if this machine's clock shows `now` and the other clocks differ from it by `offsets`.
 pub(super) fn among(now: u32, offsets: impl Iterator<Item = ClockOffset>) -> Clock {
     let limits = (now.saturating_sub(APART_MOST_SECONDS), now.saturating_add(APART_MOST_SECONDS));
@@ -41,8 +35,7 @@ pub(super) fn among(now: u32, offsets: impl Iterator<Item = ClockOffset>) -> Clo
 /// The remarks about clocks that differ too much.
 pub(super) fn remarks<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<Remark> {
     let offsets = members.map(|member| (member.addr().clone(), member.daemon.clock_offset()));
-    let findings =
-        clocks::judge(offsets, ClockReading::from(SystemTime::now()), MAX_CLOCK_DIFFERENCE);
+    let findings = clocks::judge(offsets, ClockReading::now(), MAX_CLOCK_DIFFERENCE);
     let remark = |finding: ClockFinding| Remark {
         node: finding.owner().to_string(),
         text: format!("{finding}: it is not certain which points have expired"),

@@ -5,10 +5,11 @@ mod source;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bucky_api::OnSchemaDifference;
+use bucky_api::clock::whisper_now;
 use bucky_whisper::{
     AggregationSix, Clocks, FillFileError, FillOptions, FillOutcome, FilledFile, Header, OpenError,
     Patience, cut_from, fill_file, reshape_file, salvage_file,
@@ -214,10 +215,7 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
     }
     for _ in 0..ROUNDS {
         let digest = if args.delete { Some(digest_of(source, limit)?) } else { None };
-        let now =
-            SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        let now = u32::try_from(now.as_secs())
-            .context("the clock is later than Whisper files can express (2106)")?;
+        let now = whisper_now()?;
         let options = FillOptions { clocks: Clocks::at(now), aggregation_six: args.aggregation_6 };
         let done = fill_by(args, source, destination, options, limit)?;
         let done_text = outcome_text(&done);

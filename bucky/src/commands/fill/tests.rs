@@ -15,10 +15,7 @@ struct Cli {
 /// The time from which the ages of all points count, read once. So points of two files fall into the same
 /// minutes even if a minute ends between the two calls.
 fn now() -> u32 {
-    static NOW: LazyLock<u32> = LazyLock::new(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        u32::try_from(now).unwrap()
-    });
+    static NOW: LazyLock<u32> = LazyLock::new(|| whisper_now().unwrap());
     *NOW
 }
 

@@ -1,8 +1,7 @@
 //! An owner with a Go daemon: what it is sent is read back.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bucky_api::archive::FileMeta;
+use bucky_api::clock::unix_now;
 use bucky_api::go::owner::{Held, NotComparable};
 use bucky_api::go::{self, MetricStat};
 use bucky_api::{ClientError, HealOutcome, OnSchemaDifference};
@@ -163,9 +162,4 @@ fn not_comparable(owner: &Node, error: &NotComparable) -> GoSetback {
 fn clocks_with(owner: &Node) -> Clocks {
     let now = unix_now();
     Clocks::new(now, owner.daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))
-}
-
-fn unix_now() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    u32::try_from(now).unwrap_or(u32::MAX)
 }

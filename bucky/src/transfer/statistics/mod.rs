@@ -9,9 +9,10 @@ mod names;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bucky_api::DaemonAddr;
+use bucky_api::clock::unix_now;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -137,7 +138,7 @@ impl Statistics {
     /// Sends these statistics.
     pub(crate) async fn send(&mut self, figures: Figures, output: &Output) {
         self.names.settle().await;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = u64::from(unix_now());
         let text = figures.lines(&self.options.prefix, |host| self.names.name_of(host), now);
         let sent = tokio::time::timeout(PATIENCE, deliver(&self.options.endpoint, &text)).await;
         let endpoint = &self.options.endpoint;

@@ -151,7 +151,7 @@ fn file(ages: &[u32]) -> Vec<u8> {
     let retentions = ["1m:1d".parse().unwrap()];
     let header = Header::for_retentions(&retentions, Aggregation::Last, factor).unwrap();
     let mut bytes = header.encode();
-    static NOW: LazyLock<u32> = LazyLock::new(super::clock::unix_now);
+    static NOW: LazyLock<u32> = LazyLock::new(bucky_api::clock::unix_now);
     let newest = *NOW - *NOW % 60;
     let mut slots = vec![[0; 12]; 1440];
     for age in ages {
