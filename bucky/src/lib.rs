@@ -40,6 +40,7 @@ mod names;
 mod node_text;
 pub mod outcome;
 pub mod output;
+mod pages;
 mod patience;
 mod pickle_relay;
 mod placement;

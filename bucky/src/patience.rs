@@ -11,6 +11,8 @@ use bucky_api::{ClientError, Daemon, ErrorCode};
 
 /// How often something that may pass is tried, the first time included.
 const ATTEMPTS: u32 = 4;
+/// How often half of what failed together is tried.
+const HALF_ATTEMPTS: u32 = 2;
 /// The wait after the first failure; it doubles after each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest single wait.
@@ -84,15 +86,22 @@ impl Waits {
     }
 }
 
+/// The two halves of items that failed together, so that one bad item does not fail the others. The half that comes first is
+/// the last, on top of a stack.
+pub(crate) fn halves<T>(mut items: Vec<T>) -> [Vec<T>; 2] {
+    let second = items.split_off(items.len() / 2);
+    [second, items]
+}
+
 impl Patience {
     /// Patience with `daemon`.
     pub(crate) fn with(daemon: &Daemon) -> Self {
-        Self::with_attempts(daemon, ATTEMPTS)
+        Self::of(ATTEMPTS, daemon.timeouts().away)
     }
 
-    /// Patience with `daemon`, with this many attempts at something that may pass.
-    pub(crate) fn with_attempts(daemon: &Daemon, attempts: u32) -> Self {
-        Self::of(attempts, daemon.timeouts().away)
+    /// Patience with `daemon` for one of two [`halves`].
+    pub(crate) fn with_half(daemon: &Daemon) -> Self {
+        Self::of(HALF_ATTEMPTS, daemon.timeouts().away)
     }
 
     /// Patience with several daemons at once, each of which may be down for `away_limit`.

@@ -8,13 +8,11 @@ mod ask;
 mod merged;
 mod unfound;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bucky_api::client::GoListFilter;
 use bucky_api::{ClientError, Daemon, MetricLine};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::mpsc;
 
 use self::ask::{Page, name_page, report_wait, stat_names};
 pub(crate) use self::ask::{PageFilter, in_order, list, refresh, stat_page};
@@ -23,6 +21,7 @@ pub(crate) use self::unfound::UnfoundNames;
 use crate::cluster::{DaemonKind, Member};
 use crate::names::{Selection, metric_called};
 use crate::output::Output;
+use crate::pages::{PageSender, Pages};
 use crate::{chain, patience};
 
 /// Names in one request to each of all nodes, together. Up to three pages of each node are held at a time.
@@ -81,8 +80,7 @@ pub(crate) struct Query {
 
 /// A list that is being read from one node.
 pub(crate) struct Listing {
-    pages: mpsc::Receiver<Result<Vec<ListedMetric>, ClientError>>,
-    page: VecDeque<ListedMetric>,
+    pages: Pages<ListedMetric, ClientError>,
 }
 
 impl Listing {
@@ -93,12 +91,11 @@ impl Listing {
         page_len: usize,
         output: Arc<Output>,
     ) -> Self {
-        let (sender, pages) = mpsc::channel(1);
         let daemon = member.daemon.clone();
         let has_pages = member.can(DaemonKind::pages_its_list);
-        tokio::spawn(async move {
-            let reading = ListReader { daemon, query, page_len, output, sender };
-            let result = match (&reading.query.selection, has_pages) {
+        let pages = Pages::read(move |pages| async move {
+            let reading = ListReader { daemon, query, page_len, output, pages };
+            match (&reading.query.selection, has_pages) {
                 (Selection::Names(names), true) if reading.query.detail == ListDetail::Stat => {
                     reading.stat_by_name(names).await
                 }
@@ -108,13 +105,9 @@ impl Listing {
                 (Selection::Regex(regex), false) => {
                     reading.whole(GoListFilter::Regex(regex.clone())).await
                 }
-            };
-            if let Err(error) = result {
-                // If the receiver is gone, nothing needs the error.
-                let _ = reading.sender.send(Err(error)).await;
             }
         });
-        Self { pages, page: VecDeque::new() }
+        Self { pages }
     }
 
     /// The next metric, or `None` at the end.
@@ -122,13 +115,7 @@ impl Listing {
     /// # Errors
     /// [`ClientError`], once, if the list cannot be read to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<ListedMetric>, ClientError> {
-        while self.page.is_empty() {
-            match self.pages.recv().await {
-                Some(page) => self.page = page?.into(),
-                None => break,
-            }
-        }
-        Ok(self.page.pop_front())
+        self.pages.next().await
     }
 }
 
@@ -137,7 +124,7 @@ struct ListReader {
     query: Arc<Query>,
     page_len: usize,
     output: Arc<Output>,
-    sender: mpsc::Sender<Result<Vec<ListedMetric>, ClientError>>,
+    pages: PageSender<ListedMetric, ClientError>,
 }
 
 impl ListReader {
@@ -151,7 +138,7 @@ impl ListReader {
                 patience::ask(&self.daemon, page, |error| report_wait(&self.output, error)).await?;
             is_last = page.next.is_none();
             after = page.next;
-            if self.sender.send(Ok(page.entries)).await.is_err() {
+            if !self.pages.send(page.entries).await {
                 break;
             }
         }
@@ -195,7 +182,7 @@ impl ListReader {
             let stat = || stat_names(&self.daemon, names);
             let found =
                 patience::ask(&self.daemon, stat, |error| report_wait(&self.output, error)).await?;
-            if self.sender.send(Ok(found.into_iter().map(entry).collect())).await.is_err() {
+            if !self.pages.send(found.into_iter().map(entry).collect()).await {
                 break;
             }
         }
@@ -225,7 +212,7 @@ impl ListReader {
                 stream::iter(looked).buffered(self.query.workers).try_collect().await?
             }
         };
-        Ok(self.sender.send(Ok(entries)).await.is_ok())
+        Ok(self.pages.send(entries).await)
     }
 
     /// Asks for one metric. If the daemon does not answer, that is the error of the whole list.

@@ -20,7 +20,7 @@ use super::batch_body::{BatchFile, batch_body};
 use super::long_body::long_body;
 use crate::chain;
 use crate::fleet::Node;
-use crate::patience::{NextStep, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, halves, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
@@ -37,8 +37,6 @@ const BATCH_FILES: usize = 500;
 const FILE_COST_BYTES: usize = 1024;
 /// The longest file that is sent to a Go daemon: it goes in one piece, from memory.
 const GO_FILE_BYTES: u64 = 256 << 20;
-/// How often half of a failed batch is tried.
-const HALF_ATTEMPTS: u32 = 2;
 
 /// A file of an archive.
 pub(crate) struct Restored {
@@ -287,9 +285,8 @@ impl Shared {
                         FailureKind::NodeAway | FailureKind::NoSpace
                     ) && work.files.len() > 1 =>
                 {
-                    let second = work.files.split_off(work.files.len() / 2);
-                    for files in [second, work.files] {
-                        let patience = Patience::with_attempts(&node.daemon, HALF_ATTEMPTS);
+                    for files in halves(work.files) {
+                        let patience = Patience::with_half(&node.daemon);
                         stack.push(DeliveryWork { files, patience });
                     }
                 }

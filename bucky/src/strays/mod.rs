@@ -10,19 +10,18 @@
 mod ahead;
 mod method;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bucky_api::client::{GoListFilter, MisplacedQuery};
 use bucky_api::{ClientError, Daemon, DaemonAddr, MisplacedLine, paths};
 use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
-use tokio::sync::mpsc;
 
 use self::ahead::ListAhead;
 pub(crate) use self::method::StrayMethod;
 use crate::inventory::{self, PageFilter};
 use crate::output::Output;
+use crate::pages::{PageSender, Pages};
 use crate::patience;
 use crate::placement::{self, NoPlace, Series};
 
@@ -85,22 +84,16 @@ pub(crate) enum StrayError {
 
 /// The misplaced metrics of one node, read one page ahead.
 pub(crate) struct StrayListing {
-    pages: mpsc::Receiver<Result<Vec<Item>, StrayError>>,
-    page: VecDeque<Item>,
+    pages: Pages<Item, StrayError>,
 }
 
 impl StrayListing {
     /// Begins to read from `daemon`.
     pub(crate) fn begin(daemon: Daemon, query: StrayQuery, output: Arc<Output>) -> Self {
-        let (sender, pages) = mpsc::channel(1);
-        tokio::spawn(async move {
-            let reading = StrayReader { daemon, query, output, sender };
-            if let Err(error) = reading.run().await {
-                // If the receiver is gone, nothing needs the error.
-                let _ = reading.sender.send(Err(error)).await;
-            }
+        let pages = Pages::read(move |pages| async move {
+            StrayReader { daemon, query, output, pages }.run().await
         });
-        Self { pages, page: VecDeque::new() }
+        Self { pages }
     }
 
     /// The next item, or `None` at the end.
@@ -108,13 +101,7 @@ impl StrayListing {
     /// # Errors
     /// [`StrayError`], once, if the list cannot be read to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Item>, StrayError> {
-        while self.page.is_empty() {
-            match self.pages.recv().await {
-                Some(page) => self.page = page?.into(),
-                None => break,
-            }
-        }
-        Ok(self.page.pop_front())
+        self.pages.next().await
     }
 }
 
@@ -122,7 +109,7 @@ struct StrayReader {
     daemon: Daemon,
     query: StrayQuery,
     output: Arc<Output>,
-    sender: mpsc::Sender<Result<Vec<Item>, StrayError>>,
+    pages: PageSender<Item, StrayError>,
 }
 
 impl StrayReader {
@@ -148,7 +135,7 @@ impl StrayReader {
             }
             let items = ListAhead::merge(&mut misplaced, &mut unplaceable);
             let is_last = misplaced.is_done() && unplaceable.is_done();
-            if self.sender.send(Ok(items)).await.is_err() || is_last {
+            if !self.pages.send(items).await || is_last {
                 return Ok(());
             }
         }
@@ -233,7 +220,7 @@ impl StrayReader {
                 .entries
                 .into_iter()
                 .filter_map(|line| self.place(line.metric, Some(line.bytes), None, line.series));
-            if self.sender.send(Ok(items.collect())).await.is_err() || page.next.is_none() {
+            if !self.pages.send(items.collect()).await || page.next.is_none() {
                 return Ok(());
             }
             after = page.next;
@@ -259,7 +246,7 @@ impl StrayReader {
                     Some(Item::Unusable { name: name.clone(), reason: error.to_string() })
                 }
             });
-            if self.sender.send(Ok(items.collect())).await.is_err() {
+            if !self.pages.send(items.collect()).await {
                 break;
             }
         }

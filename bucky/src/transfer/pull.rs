@@ -15,12 +15,9 @@ use super::options::Travel;
 use super::renames::Renames;
 use crate::chain;
 use crate::fleet::Node;
-use crate::patience::{NextStep, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, halves, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
-
-/// How often half of a failed batch is tried.
-const HALF_ATTEMPTS: u32 = 2;
 
 /// The result of pulling to one owner.
 #[derive(Debug, Default)]
@@ -81,12 +78,8 @@ impl Pull<'_> {
                     }
                 }
                 NextStep::GiveUp if setback.halves && work.strays.len() > 1 => {
-                    let second = work.strays.split_off(work.strays.len() / 2);
-                    for half in [second, work.strays] {
-                        stack.push(PullWork::new(
-                            half,
-                            Patience::with_attempts(&self.owner.daemon, HALF_ATTEMPTS),
-                        ));
+                    for half in halves(work.strays) {
+                        stack.push(PullWork::new(half, Patience::with_half(&self.owner.daemon)));
                     }
                 }
                 NextStep::GiveUp => {
