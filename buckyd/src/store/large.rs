@@ -23,7 +23,7 @@ use super::Store;
 use super::error::StoreError;
 use super::failure::Failure;
 use super::folder_cache::FolderCache;
-use super::rules::{HealRules, OnCorrupt, OnCut};
+use super::rules::{HealRules, OnCut};
 use super::stamp::Stamp;
 use super::unplaced::Unplaced;
 use super::volume::Volume;
@@ -305,7 +305,7 @@ impl Store {
         if incoming.failure.is_some() || is_only_previewed {
             return incoming;
         }
-        let made = if rules.on_corrupt == OnCorrupt::Replace || rules.preview {
+        let made = if rules.may_replace() || rules.preview {
             // It may be renamed more than once, or gets no place.
             self.make_tmp().map(|(name, file)| (Unplaced::Named(name), file))
         } else {

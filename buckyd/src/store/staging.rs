@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bucky_api::Problem;
 use bucky_api::archive::FileMeta;
 use bucky_whisper::Digest;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
@@ -14,7 +13,7 @@ use super::error::StoreError;
 use super::failure::Failure;
 use super::fill::Existing;
 use super::folder_cache::{FolderCache, is_removed};
-use super::rules::{HealRules, OnCorrupt};
+use super::rules::HealRules;
 use super::tree::Tree;
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store, TRIES};
@@ -50,12 +49,7 @@ impl Staged {
     /// Its name in `tmp`, if it replaces the file that is in its place.
     fn replaces(&self, failure: &Failure) -> Option<&Path> {
         match &self.file {
-            Unplaced::Named(name)
-                if self.rules.on_corrupt == OnCorrupt::Replace
-                    && failure.problem == Problem::DestinationDamaged =>
-            {
-                Some(name)
-            }
+            Unplaced::Named(name) if self.rules.replaces(failure) => Some(name),
             _ => None,
         }
     }

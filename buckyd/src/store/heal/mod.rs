@@ -21,7 +21,7 @@ use super::failure::{Failure, Holding};
 use super::fill::Existing;
 use super::folder_cache::FolderCache;
 use super::reshape::TombstoneSlot;
-use super::rules::{HealRules, OnCorrupt};
+use super::rules::HealRules;
 use super::staging::{NewFile, Staged};
 use super::tombstone::{BatchId, BatchWriter};
 use super::unplaced::Unplaced;
@@ -196,12 +196,7 @@ impl<'s> VolumeBatch<'s> {
                 };
                 return self.write_new(member, path, reshapes).map_err(no_room_for_it);
             }
-            Err(failure)
-                if rules.on_corrupt == OnCorrupt::Replace
-                    && failure.problem == Problem::DestinationDamaged =>
-            {
-                HealOutcome::Replaced
-            }
+            Err(failure) if rules.replaces(&failure) => HealOutcome::Replaced,
             Ok(Some(Existing::Replaced { .. })) => HealOutcome::Replaced,
             Err(failure) => return Err(failure),
         };
@@ -223,7 +218,7 @@ impl<'s> VolumeBatch<'s> {
             return Ok((HealOutcome::Created, Holding::default()));
         }
         let reshapes = reshapes == Reshapes::Yes;
-        let (file, is_folder_new) = if rules.on_corrupt == OnCorrupt::Replace || reshapes {
+        let (file, is_folder_new) = if rules.may_replace() || reshapes {
             // It may be renamed more than once, or only be read from.
             (Unplaced::Named(store.write_tmp(new)?), false)
         } else {
