@@ -145,9 +145,9 @@ impl Plan {
             self.destinations.push(volume);
         }
         self.destinations.retain(|destination| destination.load.metrics > 0);
-        let place =
+        let position =
             |destination: &Destination| (destination.addr.clone(), destination.volume.clone());
-        self.destinations.sort_by_key(place);
+        self.destinations.sort_by_key(position);
         self
     }
 

@@ -159,7 +159,7 @@ mod tests {
     fn what_cannot_be_read_is_told_with_the_way_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let error = |place: &Path| ArchiveSource::of(place).open().err().unwrap().to_string();
+        let error = |source: &Path| ArchiveSource::of(source).open().err().unwrap().to_string();
         assert!(error(&path).contains("cannot read"));
         std::fs::write(&path, b"\xfd7zXZ\0...").unwrap();
         assert!(error(&path).contains("xz -dc"), "{}", error(&path));
