@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_or_refused_is_told_and_the_rest_is_deleted() {
+    async fn missing_and_refused_metrics_are_reported_and_the_rest_is_deleted() {
         let addr = daemon(|request| {
             assert_eq!(request.method, "DELETE");
             match request.route() {

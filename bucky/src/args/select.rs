@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_go_tool_would_pass_over_is_refused() {
+    fn arguments_that_the_go_tool_ignores_are_refused() {
         assert!(refusal(&args(true, &["^a", "^b"]), "").contains("\"^b\" follows it"));
         assert!(refusal(&args(false, &["-", "b"]), "[]").contains("\"b\" follows `-`"));
     }

@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_at_once_goes_by_what_was_read_before() {
+    fn windows_are_sized_by_the_files_before() {
         let mut pace = WindowPace::default();
         assert_eq!((pace.metrics(), pace.windows(5)), (FIRST_METRICS, 1));
         pace.note(&window(&[148; 16]));

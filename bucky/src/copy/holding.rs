@@ -116,7 +116,7 @@ mod tests {
 
     /// A daemon may list what it was not asked for, and one name twice.
     #[tokio::test]
-    async fn every_holder_is_known_and_names_that_nobody_has_are_told() {
+    async fn every_holder_is_known_and_names_that_no_node_has_are_reported() {
         let nodes =
             nodes(vec![|_| Reply::ok(r#"["a","c","stranger","a"]"#), |_| Reply::ok("[]"), |_| {
                 Reply::ok(r#"["c"]"#)

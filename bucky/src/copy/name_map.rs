@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map_is_refused_whole() {
+    fn a_document_that_is_not_a_map_is_refused_as_a_whole() {
         for text in
             ["", "[]", "null", "\"a\"", "{\"a\": 1}", "{\"a\": null}", "{\"a\": \"b\"", "{\"a\"}"]
         {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_bad_names_some_are_told() {
+    fn some_of_many_bad_names_are_reported() {
         let entries: Vec<String> = (0..50).map(|n| format!("\"a{n}\": \"b{n}.\"")).collect();
         let text = refusal(&format!("{{{}}}", entries.join(",")));
         assert_eq!(text.lines().count(), NAMED_MOST + 2, "{text}");

@@ -61,7 +61,7 @@ fn a_drained_node_is_asked_where_it_has_our_ring_and_placed_here_where_not() {
 }
 
 #[test]
-fn a_metric_lies_on_the_volume_with_the_longest_path() {
+fn a_metric_is_on_the_volume_with_the_longest_path() {
     let ring = cluster().document;
     let mut status = status("a", "s1");
     let volume = |path: &str| VolumeStatus { path: path.into(), disk: DiskStatus::default() };

@@ -244,7 +244,7 @@ mod tests {
 
     /// A path in an archive, or a daemon's reason, may contain anything.
     #[test]
-    fn what_people_are_told_commands_no_terminal() {
+    fn messages_do_not_control_a_terminal() {
         let (output, _, people) = Output::captured();
         output.say("one\n\ttwo \u{1b}]0;owned\u{7}\r\u{9b}31m é \u{7f}");
         assert_eq!(people.text(), "one\n\ttwo \\u{1b}]0;owned\\u{7}\\r\\u{9b}31m é \\u{7f}\n");

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn how_far_a_time_is_ahead_is_told_by_the_daemons_clock() {
+    fn a_time_in_the_future_is_measured_by_the_daemons_clock() {
         let now = Some(UNIX_EPOCH + Duration::from_secs(1000));
         assert_eq!(ahead(5000, now), Some(Duration::from_secs(4000)));
         assert_eq!(ahead(1000, now), None);

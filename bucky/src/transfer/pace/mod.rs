@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_reckoned_wrongly_is_made_good() {
+    fn a_wrong_estimate_of_bytes_is_corrected() {
         let now = Instant::now();
         let pace = pace(Some(1 << 20), None, now);
         let accounted = pace.lock().bytes_in_transit(0);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_are_not_told_are_guessed_by_those_that_came() {
+    fn unknown_lengths_are_estimated_from_known_ones() {
         let pace = pace(Some(1 << 20), None, Instant::now());
         for _ in 0..40 {
             pace.correct_to(0, [10_000; 5]);
