@@ -28,8 +28,7 @@ impl SelectArgs {
     /// The selected metrics. Reads `stdin` if the argument is `-`.
     ///
     /// # Errors
-    /// [`UsageError`]: arguments are required and missing, the expression is bad or empty, or the input is not
-    /// a list.
+    /// [`UsageError`]: arguments are missing, the expression is bad or empty, or the input is not a list.
     pub(crate) fn selection(
         &self,
         nothing: Nothing,
