@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_agree_are_no_finding() {
+    fn clocks_that_agree_are_not_a_finding() {
         assert_eq!(findings(&[]), Vec::<String>::new());
         assert_eq!(findings(&[("a", 0), ("b", -15), ("c", 15)]), Vec::<String>::new());
     }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_slow_answer_may_explain_is_no_finding() {
+    fn a_difference_that_a_slow_answer_explains_is_not_a_finding() {
         let slow = ClockOffset::in_answer(
             ClockReading::from_unix_millis(NOW.unix_millis() + 20_000),
             NOW,

@@ -48,12 +48,12 @@ enum DeleteResult {
 pub(crate) async fn delete(
     daemon: &Daemon,
     names: NamePile,
-    manner: DeleteOptions,
+    options: DeleteOptions,
     output: &Output,
 ) -> io::Result<DeletionCounts> {
     let total = names.len();
     let mut pages = names.into_pages().await?;
-    let mut run = Run { daemon, manner, output, deleted: 0, failed: 0, given_up: None };
+    let mut run = Run { daemon, options, output, deleted: 0, failed: 0, given_up: None };
     let read = run.delete_pages(&mut pages).await;
     if let Some(error) = &run.given_up {
         let left = total.saturating_sub(run.deleted).saturating_sub(run.failed);
@@ -72,7 +72,7 @@ pub(crate) async fn delete(
 
 struct Run<'a> {
     daemon: &'a Daemon,
-    manner: DeleteOptions,
+    options: DeleteOptions,
     output: &'a Output,
     deleted: u64,
     failed: u64,
@@ -85,12 +85,12 @@ impl Run<'_> {
             && let Some(page) = pages.next().await?
         {
             let daemon = self.daemon;
-            let fates = page.into_iter().map(|name| async move {
+            let results = page.into_iter().map(|name| async move {
                 let fate = delete_one(daemon, &name).await;
                 (name, fate)
             });
-            let mut fates = stream::iter(fates).buffer_unordered(self.manner.workers);
-            while let Some((name, fate)) = fates.next().await {
+            let mut results = stream::iter(results).buffer_unordered(self.options.workers);
+            while let Some((name, fate)) = results.next().await {
                 self.note(&name, fate);
                 if self.given_up.is_some() {
                     break;
@@ -104,7 +104,7 @@ impl Run<'_> {
         match fate {
             DeleteResult::Deleted => {
                 self.deleted += 1;
-                if self.manner.verbose {
+                if self.options.verbose {
                     self.output.say(format_args!("DELETED: {name}"));
                 }
             }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_or_refused_is_told_and_the_rest_is_deleted() {
+    async fn missing_and_refused_metrics_are_reported_and_the_rest_is_deleted() {
         let addr = daemon(|request| {
             assert_eq!(request.method, "DELETE");
             match request.route() {

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_any_node_remembers_counts_unless_it_is_a_member_now() {
+    fn a_former_member_that_any_node_remembers_counts_unless_it_is_a_member_now() {
         let members = [
             remembering("a", &[("old", 100), ("b", 50)]),
             remembering("b", &[("old", 160), ("older", 20), ("no host", 10)]),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_former_member_is_told_with_the_command_that_drains_it() {
+    fn a_former_member_is_reported_with_the_command_that_drains_it() {
         let sentence = |holds| {
             let addr = DaemonAddr::new("graphite-4", 4242).unwrap();
             OldMember { addr, until: 1_796_056_800, holds }.sentence()

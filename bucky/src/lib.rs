@@ -157,7 +157,7 @@ mod tests {
 
     /// `bucky … | head` may end the reader; a failure stays a failure.
     #[test]
-    fn a_reader_that_has_gone_away_makes_no_success_of_a_failure() {
+    fn a_reader_that_has_gone_away_does_not_hide_a_failure() {
         let folder = tempfile::tempdir().unwrap();
         let (source, destination) = (folder.path().join("src"), folder.path().join("dst"));
         std::fs::create_dir(&source).unwrap();

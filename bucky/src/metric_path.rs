@@ -59,7 +59,7 @@ mod tests {
 
     /// Carbonate turns each of these into something: the name or file of another metric.
     #[test]
-    fn what_stands_for_no_metric_is_refused() {
+    fn a_name_or_path_without_a_metric_is_refused() {
         for path in ["/elsewhere/a.wsp", "a.b/c.wsp", "a/b.txt", "../a.wsp", "", "x.wsp.y/z.wsp"] {
             assert!(to_name(path, Path::new("/w")).is_err(), "{path}");
         }

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_text_is_told_and_the_next_is_read() {
+    fn a_line_that_is_not_text_is_reported_and_the_next_is_read() {
         assert_eq!(read(b"a\nb\xff\nc\n"), ["a", "line 2: \"b\u{fffd}\" is not UTF-8", "c"]);
         let long = vec![b'x'; 70_000].leak();
         assert!(NameStream::read(Box::new(&*long)).unwrap().next().unwrap().is_err());

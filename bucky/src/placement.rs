@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tagged_file_lies_where_its_series_does() {
+    fn a_tagged_file_belongs_where_its_series_does() {
         let ring = ring(&["a", "b", "c", "d"], 1);
         for host in 0..50 {
             let series = format!("disk.used;host=web{host}");
@@ -161,7 +161,7 @@ mod tests {
 
     /// A daemon may report anything.
     #[test]
-    fn a_series_that_a_daemon_tells_counts_only_with_the_right_hash() {
+    fn a_series_that_a_daemon_reports_counts_only_with_the_right_hash() {
         let ring = ring(&["a", "b"], 1);
         let hashed = SeriesHash::of("disk.used;host=a").metric_name();
         let known = none();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_hashed_as_it_stands_also_where_it_is_no_files() {
+    fn a_name_is_hashed_unchanged_also_if_no_file_can_have_it() {
         let ring = ring(&["a", "b", "c", "d"], 1);
         let direct = |name: &str| ring.owners(name).collect::<Vec<_>>();
         for name in ["a/b", "a..b", ".a", "", "café"] {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_files_without_a_place_ends_with_what_to_do() {
+    fn the_message_about_unplaceable_files_ends_with_what_to_do() {
         let text = none().unplaceable(1_200).to_string();
         assert!(text.starts_with("1,200 tagged files are named by the hash"), "{text}");
         assert!(text.contains("Give the series with --series FILE"), "{text}");

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_spread_over_all_names() {
+    fn an_even_sample_is_spread_over_all_names() {
         for count in [0, 1, 20, 63, 64, 65, 1_000, 100_000] {
             let mut sample = EvenSample::default();
             for number in 0..count {

@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_in_whole_and_in_part_and_zeros_are_holes() {
+    fn a_spool_is_read_in_whole_and_in_part_and_zeros_are_holes() {
         let mut content = vec![0; 100_000];
         content[50_000..50_100].fill(7);
         let mut writer = SpoolWriter::begin().unwrap();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn which_side_of_a_copy_failed_is_told() {
+    fn a_failed_copy_reports_which_side_failed() {
         let mut writer = SpoolWriter::begin().unwrap();
         let copied = writer.copy(&mut &b"abc"[..], 4);
         assert!(

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_told_by_a_comment_and_damage_is_noticed() {
+    fn digests_are_read_from_a_comment_and_damage_is_noticed() {
         let digest = Digest::of(b"x");
         for path in [None, Some(Digest::of(b"a/b.wsp"))] {
             let digests = Digests { content: digest, path };
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn stretches_that_do_not_fit_make_no_file() {
+    fn stretches_that_do_not_fit_are_refused() {
         let at = |offset, bytes| Stretch { offset, bytes };
         assert_eq!(spread(5, &[at(1, 2), at(4, 1), at(5, 0)], b"abc").unwrap(), b"\0ab\0c");
         assert_eq!(spread(3, &[], b"").unwrap(), b"\0\0\0");

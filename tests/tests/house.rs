@@ -373,7 +373,7 @@ fn declared_types(items: &[Item]) -> Vec<String> {
 
 #[test]
 fn a_type_name_means_one_thing_in_a_program() {
-    for program in ["api", "bucky"] {
+    for program in ["api", "bucky", "buckyd"] {
         let mut modules_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (module, items) in modules(program) {
             for name in declared_types(&items) {

@@ -28,8 +28,7 @@ impl SelectArgs {
     /// The selected metrics. Reads `stdin` if the argument is `-`.
     ///
     /// # Errors
-    /// [`UsageError`]: arguments are required and missing, the expression is bad or empty, or the input is not
-    /// a list.
+    /// [`UsageError`]: arguments are missing, the expression is bad or empty, or the input is not a list.
     pub(crate) fn selection(
         &self,
         nothing: Nothing,
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_go_tool_would_pass_over_is_refused() {
+    fn arguments_that_the_go_tool_ignores_are_refused() {
         assert!(refusal(&args(true, &["^a", "^b"]), "").contains("\"^b\" follows it"));
         assert!(refusal(&args(false, &["-", "b"]), "[]").contains("\"b\" follows `-`"));
     }

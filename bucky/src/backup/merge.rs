@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_brought_together_stays_apart_the_last_written_last() {
+    fn copies_that_cannot_be_merged_stay_apart_the_last_written_last() {
         let fine = file("1m:3h", &[(100, 1.0)]);
         let coarse = file("5m:3h", &[(1, 2.0)]);
         let compressed = [b"whisper_compressed".as_slice(), &[1; 64]].concat();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrupt_copy_is_told_and_the_others_count() {
+    fn a_corrupt_copy_is_reported_and_the_others_count() {
         let sound = file("1m:3h", &[(100, 1.0)]);
         for of in [held, spooled] {
             let merged = merge(vec![of(0, 1, b""), of(1, 2, &sound), of(2, 3, &[0; 100])], NOW);

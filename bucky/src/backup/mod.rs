@@ -73,7 +73,7 @@ pub(crate) async fn run(
     if order.verbose {
         cluster.print_members(output);
     }
-    refuse_absence(&cluster)?;
+    refuse_missing_nodes(&cluster)?;
     if !cluster.is_healthy() {
         output.say("Warning: Cluster is not optimal.");
         cluster.print_findings(output);
@@ -94,7 +94,7 @@ pub(crate) async fn run(
 }
 
 /// Refuses the cluster unless all nodes answered: the archive would lack copies and look complete.
-fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
+fn refuse_missing_nodes(cluster: &Cluster) -> anyhow::Result<()> {
     let unasked = |finding: &&ClusterFinding| matches!(finding, ClusterFinding::NoAddress { .. });
     if let Some(finding) = cluster.findings.iter().find(unasked) {
         return Err(UnhealthyError::because(format!("nothing was archived: {finding}")));
@@ -171,7 +171,7 @@ async fn write(
         addrs: cluster.members.iter().map(|member| member.addr().to_string()).collect(),
     };
     let (sender, end) = packer::start(packing, Arc::clone(output));
-    let handed = hand_over(cluster, order, &sender, output).await;
+    let handed = send_windows(cluster, order, &sender, output).await;
     // Without the end piece, the packer gives the archive up.
     drop(sender);
     let written = end.await.map_err(|_| anyhow::anyhow!("the archive is not complete"))?;
@@ -184,7 +184,7 @@ async fn write(
 }
 
 /// Reads several windows at once, and sends them to the packer in order.
-async fn hand_over(
+async fn send_windows(
     cluster: &Cluster,
     order: &BackupOrder,
     sender: &mpsc::Sender<ArchivePiece>,
@@ -200,7 +200,7 @@ async fn hand_over(
     let mut reading = FuturesOrdered::new();
     let mut is_last = false;
     // Only one long metric at a time has its copies in temporary files.
-    let long_places = Arc::new(Semaphore::new(1));
+    let long_permits = Arc::new(Semaphore::new(1));
     loop {
         while !is_last && reading.len() < pace.windows(order.workers) {
             let next = subjects.next(pace.metrics()).await;
@@ -217,15 +217,15 @@ async fn hand_over(
         let Some(read) = reading.next().await else { break };
         let mut window = read?.map_err(|error| unreadable(&error))?;
         loop {
-            pace.saw(&window);
+            pace.note(&window);
             let ReadWindow { mut taken, long, rest } = window;
             if let Some(long) = long {
                 if sender.send(ArchivePiece::Window(std::mem::take(&mut taken))).await.is_err() {
                     return Ok(());
                 }
                 // The semaphore is never closed. If the packer has ended, it has released its permit.
-                let place = Arc::clone(&long_places).acquire_owned().await.ok();
-                let long = read::read_long(&nodes, long, place).await;
+                let permit = Arc::clone(&long_permits).acquire_owned().await.ok();
+                let long = read::read_long(&nodes, long, permit).await;
                 taken.push(long.map_err(|error| unreadable(&error))?);
             }
             if sender.send(ArchivePiece::Window(taken)).await.is_err() {
@@ -297,11 +297,11 @@ mod tests {
             let members = vec![member("a", v1(&ring, "a", "s1")), member("b", b)];
             Cluster::from_answers(ring.clone(), members)
         };
-        refuse_absence(&cluster(v1(&ring, "b", "s2"))).unwrap();
+        refuse_missing_nodes(&cluster(v1(&ring, "b", "s2"))).unwrap();
         // A ring that differs is only reported.
         let other = document(&["a", "b", "c"]);
-        refuse_absence(&cluster(v1(&other, "b", "s2"))).unwrap();
-        let away = refuse_absence(&cluster(Answer::Away {
+        refuse_missing_nodes(&cluster(v1(&other, "b", "s2"))).unwrap();
+        let away = refuse_missing_nodes(&cluster(Answer::Away {
             state: Absence::Down,
             reason: "refused".into(),
         }));
@@ -309,7 +309,7 @@ mod tests {
         let mut nameless = cluster(v1(&ring, "b", "s2"));
         let (host, reason) = ("x y".to_owned(), "a blank".to_owned());
         nameless.findings.push(ClusterFinding::NoAddress { host, reason });
-        let error = refuse_absence(&nameless).unwrap_err();
+        let error = refuse_missing_nodes(&nameless).unwrap_err();
         assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
     }
 }

@@ -123,7 +123,7 @@ struct Packer<'o> {
 impl Packer<'_> {
     fn metric(&mut self, taken: MetricCopies) -> io::Result<()> {
         // The permit of a long metric is released when its files are written.
-        let MetricCopies { metric, copies, problems, place: _place } = taken;
+        let MetricCopies { metric, copies, problems, permit: _permit } = taken;
         let nodes: Vec<usize> = copies.iter().map(|copy| copy.node).collect();
         let MergedCopies { files, failed, copies, .. } = merge(copies, unix_now());
         self.counts.failed += u64::from(!(problems.is_empty() && failed.is_empty()));

@@ -34,7 +34,7 @@ pub(crate) struct MetricCopies {
     /// Copies that could not be read: the node, and the reason.
     pub(crate) problems: Vec<(usize, String)>,
     /// The permit for its temporary files.
-    pub(crate) place: Option<OwnedSemaphorePermit>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The result of reading a window.
@@ -57,7 +57,7 @@ pub(crate) struct WindowPace {
 
 impl WindowPace {
     /// Notes a window that was read.
-    pub(crate) fn saw(&mut self, window: &ReadWindow) {
+    pub(crate) fn note(&mut self, window: &ReadWindow) {
         let bytes = window.taken.iter().map(MetricCopies::bytes).sum();
         self.metrics += window.taken.len() as u64;
         self.bytes += bytes;
@@ -131,14 +131,14 @@ pub(crate) async fn read(
     Ok(ReadWindow { taken: taken.collect(), long: long.flatten(), rest })
 }
 
-/// Reads the copies of one metric, of any length. `place` is released once its files are no longer needed.
+/// Reads the copies of one metric, of any length. `permit` is released once its files are no longer needed.
 ///
 /// # Errors
 /// The errors of [`read`].
 pub(crate) async fn read_long(
     nodes: &CopyNodes,
     subject: ArchiveSubject,
-    place: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 ) -> Result<MetricCopies, ReadError> {
     let seen = match nodes.patiently(|| look_long(nodes, &subject)).await {
         Ok(seen) if seen.is_worth_a_second_look(&subject) => {
@@ -150,7 +150,7 @@ pub(crate) async fn read_long(
         seen => seen,
     };
     match seen {
-        Ok(seen) => Ok(MetricCopies { place, ..seen.taken(subject) }),
+        Ok(seen) => Ok(MetricCopies { permit, ..seen.taken(subject) }),
         Err(error @ ReadError::Client(_)) => Err(error),
         Err(error) => Ok(untaken(subject, &chain(&error))),
     }
@@ -216,7 +216,7 @@ fn untaken(subject: ArchiveSubject, reason: &str) -> MetricCopies {
         problems: subject.listed_by.iter().map(|node| (*node, reason.to_owned())).collect(),
         metric: subject.metric,
         copies: Vec::new(),
-        place: None,
+        permit: None,
     }
 }
 
@@ -301,7 +301,7 @@ impl SeenCopies {
             problems: problems.map(|(node, _, reason)| (node, reason)).collect(),
             metric: subject.metric,
             copies: self.copies,
-            place: None,
+            permit: None,
         }
     }
 }
@@ -328,20 +328,20 @@ mod tests {
             metric: "a".parse().unwrap(),
             copies: vec![held(bytes)],
             problems: Vec::new(),
-            place: None,
+            permit: None,
         });
         ReadWindow { taken: taken.collect(), long: None, rest: Vec::new() }
     }
 
     #[test]
-    fn what_is_read_at_once_goes_by_what_was_read_before() {
+    fn windows_are_sized_by_the_files_before() {
         let mut pace = WindowPace::default();
         assert_eq!((pace.metrics(), pace.windows(5)), (FIRST_METRICS, 1));
-        pace.saw(&window(&[148; 16]));
+        pace.note(&window(&[148; 16]));
         assert_eq!((pace.metrics(), pace.windows(5)), (WINDOW_METRICS, 5));
-        pace.saw(&window(&[16 << 20]));
+        pace.note(&window(&[16 << 20]));
         assert_eq!((pace.metrics(), pace.windows(5)), (4, 2));
-        pace.saw(&window(&[100 << 20]));
+        pace.note(&window(&[100 << 20]));
         assert_eq!((pace.metrics(), pace.windows(5)), (1, 1));
     }
 

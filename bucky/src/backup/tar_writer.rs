@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn members_have_their_paths_modes_and_times_and_belong_to_nobody() {
+    fn members_have_their_paths_modes_and_times_and_no_owner() {
         let long = format!("{}/{}.wsp", "d".repeat(120), "f".repeat(150));
         let files: [(&str, &[u8]); 4] =
             [("a/b.wsp", b"one"), ("é/ü.wsp", b""), (&long, &[7; 512]), ("z.wsp", &[8; 513])];

@@ -99,8 +99,9 @@ fn help_is_short_unless_all_of_it_is_asked_for() {
         assert_eq!(text(args), all, "{args:?}");
     }
     let headings = ["Selection:", "What moves:", "Limits:", "Output:", "Connection:"];
-    let places = headings.map(|heading| short.find(heading).unwrap_or_else(|| panic!("{heading}")));
-    assert!(places.is_sorted(), "{short}");
+    let positions =
+        headings.map(|heading| short.find(heading).unwrap_or_else(|| panic!("{heading}")));
+    assert!(positions.is_sorted(), "{short}");
 }
 
 #[test]

@@ -239,7 +239,7 @@ mod tests {
 
     /// D16: the Go tool takes rings that differ only in their replication for the same.
     #[test]
-    fn every_difference_is_told_node_by_node() {
+    fn every_difference_is_reported_node_by_node() {
         let ring = document(&["a:2003=a", "b:2003=b"]);
         let mut other = document(&["a:2003=a", "b:2004=b"]);
         other.replicas = 2;

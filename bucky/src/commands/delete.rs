@@ -65,15 +65,15 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let unfound = UnfoundNames::new(&selection);
     let query = Query { selection, detail: ListDetail::Name, workers: 1 };
     let merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
-    let Some(gathered) = gather(&cluster, merged, unfound, output).await? else {
+    let Some(to_delete) = collect(&cluster, merged, unfound, output).await? else {
         output.say("bucky: nothing was deleted, because not all lists could be read");
         return Ok(Outcome::SomeFailed);
     };
     let manner = DeleteOptions { workers: args.workers, verbose: args.cluster.verbose };
     let mut round =
-        NodeDeleter { terminal, manner, json: args.json, output, outcome: gathered.outcome };
+        NodeDeleter { terminal, manner, json: args.json, output, outcome: to_delete.outcome };
     let mut counts = serde_json::Map::new();
-    for (member, pile) in gathered.piles {
+    for (member, pile) in to_delete.piles {
         let addr = member.addr().to_string();
         if let Some(DeletionCounts { deleted, failed }) = round.node(member, pile).await? {
             counts.insert(addr, json!({ "deleted": deleted, "failed": failed }));
@@ -123,7 +123,7 @@ struct MetricsToDelete<'a> {
 }
 
 /// Collects the names in one pile for each node; `None` if a list broke off.
-async fn gather<'a>(
+async fn collect<'a>(
     cluster: &'a Cluster,
     mut merged: MergedLists,
     mut unfound: UnfoundNames,

@@ -107,7 +107,7 @@ fn lines(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_sum_is_told_as_the_go_tool_tells_it() {
+    fn the_sum_is_printed_as_the_go_tool_prints_it() {
         assert_eq!(super::lines(444), "444 Bytes\n0.00 MiB\n0.00 GiB");
         assert_eq!(super::lines(3 << 29), "1610612736 Bytes\n1536.00 MiB\n1.50 GiB");
     }

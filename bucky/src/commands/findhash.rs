@@ -247,7 +247,7 @@ mod tests {
 
     /// D49: the Go tool counts the final newline as a key.
     #[test]
-    fn the_end_of_the_last_line_is_no_key() {
+    fn the_end_of_the_last_line_is_not_a_key() {
         let ring = ring_of("h1:1:a\nh2:1:b");
         let text = keys_analysis(&ring, "app.a\napp.b\n\napp.c\n");
         assert!(text.contains("\nTotal Metric Keys: 3\nIdeal keys per node: 1.50\n"), "{text}");
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_instance_is_drawn_anew_each_time() {
+    fn a_missing_instance_is_drawn_again_each_time() {
         let listed = nodes("h1\nh2:2003").unwrap();
         let (first, second) = (ring(&listed).unwrap(), ring(&listed).unwrap());
         assert_ne!(first.nodes(), second.nodes());

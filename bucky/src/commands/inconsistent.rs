@@ -101,9 +101,9 @@ fn query(
         true => member.document().map(|document| document.name.clone()),
         false => Some(member.addr().host().to_owned()),
     };
-    let how = StrayMethod::of_member(kind, member.host.clone().or_else(own_name));
+    let method = StrayMethod::of_member(kind, member.host.clone().or_else(own_name));
     StrayQuery {
-        how,
+        method,
         ring: Arc::clone(ring),
         series: Series::default(),
         regex,

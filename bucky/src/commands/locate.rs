@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hashed_series_is_named_and_the_rest_is_told() {
+    fn a_hashed_series_is_named_and_the_rest_is_located() {
         let hashed = format!("_tagged.abc.def.{}", "a".repeat(64));
         let located =
             locate(&ring(1), &Series::default(), &names(&[&hashed, "m"]), LocateFormat::Text);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_with_tags_is_told_with_the_names_of_its_file() {
+    fn a_series_with_tags_is_shown_with_the_names_of_its_file() {
         let series = "stats.example.counts;tag1=value1";
         let located = locate(&ring(1), &Series::default(), &names(&[series]), LocateFormat::Text);
         let messages = &located.messages[0];

@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let order = RestoreOrder {
         seed: args.cluster.host()?,
         scope: if args.cluster.single { Scope::Single } else { Scope::All },
-        place: ArchiveSource::of(&args.file),
+        source: ArchiveSource::of(&args.file),
         series: args.series.read(output).await?,
         prefix: args.prefix,
         workers: args.workers,

@@ -62,7 +62,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             return Err(UsageError::because("--ring needs -n NODE"));
         }
     };
-    let is_meant = meant(&ring, &nodes, args.unknown_node)?;
+    let is_selected = selected_nodes(&ring, &nodes, args.unknown_node)?;
     let series = args.series.read(output).await?;
     let mut outcome = Outcome::Done;
     for name in args.list.open()? {
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         };
         match owners(&ring, &series, &name) {
             Ok(owners) => {
-                let belongs = owners.iter().any(|owner| is_meant.get(*owner) == Some(&true));
+                let belongs = owners.iter().any(|owner| is_selected.get(*owner) == Some(&true));
                 if belongs != args.invert {
                     output.data_line(name)?;
                 }
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 
 /// Which nodes of the ring the names mean. A name without a node is a mistake: with `--invert`, every metric
 /// would be printed.
-fn meant(ring: &Ring, names: &[String], unknown: bool) -> anyhow::Result<Vec<bool>> {
+fn selected_nodes(ring: &Ring, names: &[String], unknown: bool) -> anyhow::Result<Vec<bool>> {
     let is_called = |node: &Node, name: &str| {
         [node.host().to_owned(), host(node), long(node), node.to_string()].iter().any(|n| n == name)
     };
@@ -106,6 +106,6 @@ fn meant(ring: &Ring, names: &[String], unknown: bool) -> anyhow::Result<Vec<boo
             )));
         }
     }
-    let is_meant = |node: &Node| names.iter().any(|name| is_called(node, name));
-    Ok(ring.nodes().iter().map(is_meant).collect())
+    let is_selected = |node: &Node| names.iter().any(|name| is_called(node, name));
+    Ok(ring.nodes().iter().map(is_selected).collect())
 }

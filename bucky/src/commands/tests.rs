@@ -158,7 +158,7 @@ async fn with_s_one_node_is_asked_and_no_other() {
 
 /// D4: if a member is down, every command of the Go tool panics.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_be_seen_is_shown_where_a_node_is_away_and_the_exit_code_is_3() {
+async fn with_a_node_down_the_others_are_shown_and_the_exit_code_is_3() {
     let ring = document(&["127.0.33.1:2003=a", "127.0.33.2:2003=b"]);
     let host = cluster(vec![node("127.0.33.1", &ring, &["here"])]).await.to_string();
     for command in ["list", "inconsistent", "servers"] {
@@ -190,7 +190,7 @@ async fn nothing_is_located_or_moved_where_rings_differ() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_misplaced_is_told_by_the_nodes_or_placed_here_for_go_daemons() {
+async fn misplaced_metrics_are_reported_by_nodes_or_placed_here_for_go_daemons() {
     let (mut ring, first, second) = two();
     for node in &mut ring.nodes {
         node.server = node.server.replace("31", "35");
@@ -250,7 +250,7 @@ async fn mistakes_are_refused_before_anybody_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_goes_away_is_no_failure() {
+async fn a_reader_that_goes_away_is_not_a_failure() {
     struct Closed(Arc<Mutex<usize>>);
     impl std::io::Write for Closed {
         fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
@@ -272,7 +272,7 @@ async fn a_reader_that_goes_away_is_no_failure() {
 
 /// Nothing was listed or moved, so it is not a partial failure.
 #[tokio::test]
-async fn a_node_that_cannot_scan_anew_is_an_unhealthy_cluster() {
+async fn a_node_that_cannot_scan_again_is_an_unhealthy_cluster() {
     let ring = document(&["127.0.5.31"]);
     let addr = daemon_at("127.0.5.31:0", move |request| match request.route() {
         "/hashring" => Reply::ok(ring.to_json()),

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_match_nothing_is_no_pattern_to_give_out() {
+    fn a_pattern_that_matches_nothing_is_refused() {
         for text in ["", "app.[a", "[]", "a\\", "app/*"] {
             assert!(check_pattern(text).is_err(), "{text}");
         }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_token_says_is_shown_line_by_line() {
+    fn a_token_is_shown_line_by_line() {
         let claims = Claims {
             namespaces: vec!["app.*".into(), "*".into(), "[".into()],
             ops: vec!["read".into(), "update".into()],

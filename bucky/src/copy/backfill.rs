@@ -157,12 +157,12 @@ impl BackfillWork {
         let mut nodes = fleet.members.clone();
         let mut sources = Vec::with_capacity(fleet.sources.len());
         for source in fleet.sources.iter().map(|source| &source.node) {
-            let place = nodes.iter().position(|node| Arc::ptr_eq(node, source));
-            let place = place.unwrap_or_else(|| {
+            let index = nodes.iter().position(|node| Arc::ptr_eq(node, source));
+            let index = index.unwrap_or_else(|| {
                 nodes.push(Arc::clone(source));
                 nodes.len() - 1
             });
-            sources.push((u32::try_from(place)?, Arc::clone(source)));
+            sources.push((u32::try_from(index)?, Arc::clone(source)));
         }
         let holding = Holding::ask(map, &sources, output).await?;
         let owners = |name: &bucky_whisper::MetricName| {
@@ -222,10 +222,10 @@ async fn carry_out(
         output: Arc::clone(output),
     });
     let BackfillWork { jobs, nodes, averages, plan, .. } = work;
-    let carrier = Arc::new(JobRunner { mover, map, nodes, averages, full });
-    let mover = &carrier.mover;
+    let runner = Arc::new(JobRunner { mover, map, nodes, averages, full });
+    let mover = &runner.mover;
     let planned = plan.metrics;
-    let asked_twice = mover.show(carrier.run(&jobs), planned).await;
+    let asked_twice = mover.show(runner.run(&jobs), planned).await;
     mover.records.tally.flush();
     if asked_twice {
         output.say(STOPPED_AT_ONCE);

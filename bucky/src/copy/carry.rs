@@ -45,11 +45,11 @@ impl JobRunner {
     }
 
     async fn launch(self: &Arc<Self>, batch: Vec<FetchJob>, running: &mut JoinSet<()>) {
-        let place = self.mover.place_for(batch.len()).await;
-        let carrier = Arc::clone(self);
+        let permit = self.mover.permit_for(batch.len()).await;
+        let runner = Arc::clone(self);
         running.spawn(async move {
-            let _place = place;
-            carrier.batch(&batch).await;
+            let _permit = permit;
+            runner.batch(&batch).await;
         });
         // This batch enters the queues before the next one does.
         tokio::task::yield_now().await;
@@ -67,7 +67,7 @@ impl JobRunner {
     /// Carries out one batch: jobs with one source and one destination.
     async fn batch(&self, batch: &[FetchJob]) {
         let Some(first) = batch.first() else { return };
-        let node = |place: u32| self.nodes.get(place as usize);
+        let node = |index: u32| self.nodes.get(index as usize);
         let (Some(source), Some(owner)) = (node(first.from), node(first.to)) else { return };
         let bytes = self.averages.get(first.from as usize).copied().flatten().unwrap_or(0);
         let mut entries = Vec::with_capacity(batch.len());

@@ -34,10 +34,10 @@ impl Holding {
         sources: &[(u32, Arc<Node>)],
         output: &Output,
     ) -> anyhow::Result<Self> {
-        let asked = sources.iter().map(|(place, node)| async move {
+        let asked = sources.iter().map(|(index, node)| async move {
             held(map, &node.daemon, output)
                 .await
-                .map(|held| held.into_iter().map(|entry| (entry, *place)).collect::<Vec<_>>())
+                .map(|held| held.into_iter().map(|entry| (entry, *index)).collect::<Vec<_>>())
         });
         let pairs: Result<Vec<Vec<(u32, u32)>>, ClientError> =
             stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await;
@@ -52,20 +52,20 @@ impl Holding {
 
     /// The nodes that have the old name of this entry, sorted.
     pub(super) fn of(&self, entry: u32) -> impl Iterator<Item = u32> {
-        let start = self.pairs.partition_point(|(place, _)| *place < entry);
+        let start = self.pairs.partition_point(|(index, _)| *index < entry);
         let there = self.pairs.get(start..).unwrap_or_default();
-        there.iter().take_while(move |(place, _)| *place == entry).map(|(_, node)| *node)
+        there.iter().take_while(move |(index, _)| *index == entry).map(|(_, node)| *node)
     }
 
     /// Reports the old names that no node has (the Go tool passes over them in silence: D48).
     pub(super) fn report_missing(&self, map: &NameMap, output: &Output) -> Outcome {
         let mut missing = 0;
-        for place in map.by_old() {
-            if self.of(*place).next().is_some() {
+        for index in map.by_old() {
+            if self.of(*index).next().is_some() {
                 continue;
             }
             missing += 1;
-            if let Some(entry) = map.get(*place).filter(|_| missing <= NAMED_MOST) {
+            if let Some(entry) = map.get(*index).filter(|_| missing <= NAMED_MOST) {
                 output.say(format_args!("Metric not found: {}", entry.old));
             }
         }
@@ -80,11 +80,11 @@ impl Holding {
 /// The indexes of the entries that the daemon has the old names of.
 async fn held(map: &NameMap, daemon: &Daemon, output: &Output) -> Result<Vec<u32>, ClientError> {
     let mut held = Vec::new();
-    for places in map.by_old().chunks(NAMES_SENT) {
-        let entries = places.iter().filter_map(|place| map.get(*place));
+    for indexes in map.by_old().chunks(NAMES_SENT) {
+        let entries = indexes.iter().filter_map(|index| map.get(*index));
         let names = entries.map(|entry| entry.old.to_string()).collect();
         let found = list(daemon, &GoListFilter::Names(names), output).await?;
-        held.extend(found.iter().filter_map(|name| map.place_of(name)));
+        held.extend(found.iter().filter_map(|name| map.index_of(name)));
     }
     Ok(held)
 }
@@ -100,12 +100,12 @@ mod tests {
     /// Nodes that answer a list of names in this way.
     async fn nodes(answers: Vec<fn(&Request) -> Reply>) -> Vec<(u32, Arc<Node>)> {
         let mut nodes = Vec::new();
-        for (place, answer) in (0u32..).zip(answers) {
+        for (index, answer) in (0u32..).zip(answers) {
             let addr = daemon(move |request| answer(&request)).await;
-            let answer = v1(&document(&["a"]), "a", &format!("s{place}"));
+            let answer = v1(&document(&["a"]), "a", &format!("s{index}"));
             let daemon = Client::new(Timeouts::default()).unwrap().daemon(addr);
             let member = Member { daemon, host: None, answer };
-            nodes.push((place, Arc::new(Node::of(&member).unwrap())));
+            nodes.push((index, Arc::new(Node::of(&member).unwrap())));
         }
         nodes
     }
@@ -116,7 +116,7 @@ mod tests {
 
     /// A daemon may list what it was not asked for, and one name twice.
     #[tokio::test]
-    async fn every_holder_is_known_and_names_that_nobody_has_are_told() {
+    async fn every_holder_is_known_and_names_that_no_node_has_are_reported() {
         let nodes =
             nodes(vec![|_| Reply::ok(r#"["a","c","stranger","a"]"#), |_| Reply::ok("[]"), |_| {
                 Reply::ok(r#"["c"]"#)

@@ -32,16 +32,16 @@ pub(super) fn jobs(
 ) -> Vec<FetchJob> {
     let mut jobs = Vec::new();
     let (mut rank, mut last): (u32, Option<&MapEntry>) = (0, None);
-    for place in map.by_new() {
-        let Some(entry) = map.get(place) else { continue };
+    for index in map.by_new() {
+        let Some(entry) = map.get(index) else { continue };
         if last.is_none_or(|last| last.new != entry.new) {
             rank = 0;
         }
         last = Some(entry);
         let owners = owners(&entry.new);
-        for from in holders(place) {
+        for from in holders(index) {
             let targets = owners.iter().filter(|to| **to != from || entry.old != entry.new);
-            jobs.extend(targets.map(|to| FetchJob { rank, from, to: *to, entry: place }));
+            jobs.extend(targets.map(|to| FetchJob { rank, from, to: *to, entry: index }));
             rank = rank.saturating_add(1);
         }
     }
@@ -73,7 +73,7 @@ mod tests {
     /// `RANK FROM>TO OLD`.
     fn shown(text: &str, holders: impl Fn(&str) -> Vec<u32>, owners: &[u32]) -> Vec<String> {
         let map = NameMap::read(text.as_bytes()).unwrap();
-        let holders = |place| holders(map.get(place).unwrap().old.as_str());
+        let holders = |index| holders(map.get(index).unwrap().old.as_str());
         let jobs = jobs(&map, holders, |_| owners.to_vec());
         let shown = jobs.iter().map(|job| {
             format!("{} {}>{} {}", job.rank, job.from, job.to, map.get(job.entry).unwrap().old)

@@ -80,13 +80,13 @@ impl NameMap {
 
     fn of(mut entries: Vec<MapEntry>) -> Result<Self, MapError> {
         let by_old = |entries: &[MapEntry]| {
-            let mut places: Vec<u32> = (0u32..).take(entries.len()).collect();
-            places.sort_by_key(|place| entries.get(*place as usize).map(|entry| &entry.old));
-            places
+            let mut indexes: Vec<u32> = (0u32..).take(entries.len()).collect();
+            indexes.sort_by_key(|index| entries.get(*index as usize).map(|entry| &entry.old));
+            indexes
         };
         let mut doubles = BTreeSet::new();
-        let places = by_old(&entries);
-        for (first, second) in places.iter().zip(places.iter().skip(1)) {
+        let indexes = by_old(&entries);
+        for (first, second) in indexes.iter().zip(indexes.iter().skip(1)) {
             let (Some(one), Some(other)) =
                 (entries.get(*first as usize), entries.get(*second as usize))
             else {
@@ -101,10 +101,10 @@ impl NameMap {
             }
             doubles.insert(*second);
         }
-        let mut place = 0u32;
+        let mut index = 0u32;
         entries.retain(|_| {
-            place += 1;
-            !doubles.contains(&(place - 1))
+            index += 1;
+            !doubles.contains(&(index - 1))
         });
         let by_old = by_old(&entries);
         Ok(Self { entries, by_old })
@@ -121,8 +121,8 @@ impl NameMap {
     }
 
     /// The entry at this index.
-    pub(crate) fn get(&self, place: u32) -> Option<&MapEntry> {
-        self.entries.get(place as usize)
+    pub(crate) fn get(&self, index: u32) -> Option<&MapEntry> {
+        self.entries.get(index as usize)
     }
 
     /// All entries, in the order of the file.
@@ -136,24 +136,24 @@ impl NameMap {
     }
 
     /// The index of the entry with this old name.
-    pub(crate) fn place_of(&self, old: &str) -> Option<u32> {
-        let name = |place: &u32| self.get(*place).map(|entry| entry.old.as_str());
-        let found = self.by_old.binary_search_by(|place| name(place).cmp(&Some(old))).ok()?;
+    pub(crate) fn index_of(&self, old: &str) -> Option<u32> {
+        let name = |index: &u32| self.get(*index).map(|entry| entry.old.as_str());
+        let found = self.by_old.binary_search_by(|index| name(index).cmp(&Some(old))).ok()?;
         self.by_old.get(found).copied()
     }
 
     /// The indexes of all entries, grouped by new name; within a group they are in the order of the file.
     pub(crate) fn by_new(&self) -> Vec<u32> {
-        let mut places: Vec<u32> = (0u32..).take(self.entries.len()).collect();
-        places.sort_by_key(|place| self.get(*place).map(|entry| &entry.new));
-        places
+        let mut indexes: Vec<u32> = (0u32..).take(self.entries.len()).collect();
+        indexes.sort_by_key(|index| self.get(*index).map(|entry| &entry.new));
+        indexes
     }
 
     /// An entry whose new name is the old name of another entry, and that other entry. Names that stay the
     /// same do not count.
     pub(crate) fn chain(&self) -> Option<(&MapEntry, &MapEntry)> {
         self.entries.iter().find_map(|entry| {
-            let next = self.get(self.place_of(entry.new.as_str())?)?;
+            let next = self.get(self.index_of(entry.new.as_str())?)?;
             (next.old != next.new && entry.old != entry.new).then_some((entry, next))
         })
     }
@@ -270,14 +270,14 @@ mod tests {
         let map = map(r#"{"z": "n.z", "a/b": "n", "m": "n"}"#);
         assert_eq!(pairs(&map), [("z", "n.z"), ("a.b", "n"), ("m", "n")]);
         assert_eq!(map.by_old(), [1, 2, 0]);
-        assert_eq!(map.place_of("m"), Some(2));
-        assert_eq!(map.place_of("n"), None);
+        assert_eq!(map.index_of("m"), Some(2));
+        assert_eq!(map.index_of("n"), None);
         assert_eq!(map.by_new(), [1, 2, 0]);
         assert!(NameMap::read("{}".as_bytes()).unwrap().is_empty());
     }
 
     #[test]
-    fn what_is_no_map_is_refused_whole() {
+    fn a_document_that_is_not_a_map_is_refused_as_a_whole() {
         for text in
             ["", "[]", "null", "\"a\"", "{\"a\": 1}", "{\"a\": null}", "{\"a\": \"b\"", "{\"a\"}"]
         {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_bad_names_some_are_told() {
+    fn some_of_many_bad_names_are_reported() {
         let entries: Vec<String> = (0..50).map(|n| format!("\"a{n}\": \"b{n}.\"")).collect();
         let text = refusal(&format!("{{{}}}", entries.join(",")));
         assert_eq!(text.lines().count(), NAMED_MOST + 2, "{text}");
@@ -306,7 +306,7 @@ mod tests {
     fn a_key_that_comes_twice_must_mean_one_thing() {
         let map = map(r#"{"b": "x", "a": "n", "c": "y", "a": ".n"}"#);
         assert_eq!(pairs(&map), [("b", "x"), ("a", "n"), ("c", "y")]);
-        assert_eq!(map.place_of("c"), Some(2));
+        assert_eq!(map.index_of("c"), Some(2));
         let text = refusal(r#"{"a": "n", "b": "b", "a": "m"}"#);
         assert_eq!(text, "it maps a to both n and m; keep one of them");
     }

@@ -51,8 +51,8 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
             to.store
         )));
     }
-    let how = StrayMethod::whole(from.kind, vec![0]);
-    Ok(Fleet::to_one(Arc::new(to), vec![Source { node: Arc::new(from), how }]))
+    let method = StrayMethod::whole(from.kind, vec![0]);
+    Ok(Fleet::to_one(Arc::new(to), vec![Source { node: Arc::new(from), method }]))
 }
 
 /// The fleet that copies from the nodes of one cluster to the owners in another. The two may be the same
@@ -69,7 +69,7 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
     for member in &sources.members {
         let node = Node::of(member).ok_or_else(|| away(member))?;
         require_writable(member)?;
-        let how = StrayMethod::of_stranger(node.kind);
+        let method = StrayMethod::of_stranger(node.kind);
         let node = match fleet.members.iter().find(|other| is_same(other, &node)) {
             Some(same) if !node.kind.reports_its_store() && same.addr() != node.addr() => {
                 return Err(UsageError::because(format!(
@@ -83,7 +83,7 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
             Some(same) => Arc::clone(same),
             None => Arc::new(node),
         };
-        from.push(Source { node, how });
+        from.push(Source { node, method });
     }
     fleet.sources = from;
     Ok(fleet)
@@ -141,7 +141,7 @@ mod tests {
         assert!(of_two(&member("a", go(&ring, "a")), &member("a", go(&ring, "x"))).is_err());
         let fleet = of_two(&a, &member("b", v1(&ring, "b", "s2"))).unwrap();
         assert_eq!(fleet.owners(&[0]), [0]);
-        assert_eq!(fleet.sources[0].how, StrayMethod::Whole { to: vec![0] });
+        assert_eq!(fleet.sources[0].method, StrayMethod::Whole { to: vec![0] });
     }
 
     #[test]

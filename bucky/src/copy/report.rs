@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_tells_how_it_ended() {
+    fn the_last_line_says_how_it_ended() {
         assert_eq!(last(&summary()), "Backfill request complete.");
         let missing = BackfillSummary { failed: true, ..summary() };
         assert!(missing.to_string().ends_with("Backfill request complete.\nErrors are present."));

@@ -194,22 +194,22 @@ impl CopyNodes {
         let count = u32::try_from(of_node.len()).unwrap_or(STREAMS).min(STREAMS);
         // The semaphores are never closed. All tasks acquire permits in the order of the nodes, so there is
         // no deadlock.
-        let mut places = Vec::with_capacity(of_node.len() + 1);
-        places.extend(self.streams.acquire_many(count).await.ok());
+        let mut permits = Vec::with_capacity(of_node.len() + 1);
+        permits.extend(self.streams.acquire_many(count).await.ok());
         let mut streams = BTreeMap::new();
         for (number, metrics) in of_node {
             let Some(node) = self.nodes.get(number) else { continue };
-            places.extend(node.archives.acquire().await.ok());
+            permits.extend(node.archives.acquire().await.ok());
             streams.insert(number, Incoming::begin(node, metrics, self.encoding, length).await?);
         }
-        Ok(SideBySide { streams, _places: places })
+        Ok(SideBySide { streams, _permits: permits })
     }
 }
 
 /// The streams of a batch, one for each node. When it is dropped, the nodes stop sending.
 pub(crate) struct SideBySide<'n> {
     streams: BTreeMap<usize, Incoming>,
-    _places: Vec<SemaphorePermit<'n>>,
+    _permits: Vec<SemaphorePermit<'n>>,
 }
 
 impl SideBySide<'_> {

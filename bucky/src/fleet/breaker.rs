@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_often_within_a_short_time_is_not_given_up_yet() {
+    fn a_node_that_fails_often_within_a_short_time_is_still_asked() {
         let start = Instant::now();
         let lasting = Duration::from_secs(60);
         let mut breaker = Breaker::new(3, lasting);

@@ -114,7 +114,7 @@ impl Node {
             })
         };
         let holding = self.volumes.iter().enumerate().filter(|(_, volume)| holds(volume));
-        holding.max_by_key(|(_, volume)| volume.path.len()).map(|(place, _)| place)
+        holding.max_by_key(|(_, volume)| volume.path.len()).map(|(index, _)| index)
     }
 
     /// Its address.
@@ -165,7 +165,7 @@ pub(crate) struct Source {
     /// The node.
     pub(crate) node: Arc<Node>,
     /// How its misplaced metrics are found.
-    pub(crate) how: StrayMethod,
+    pub(crate) method: StrayMethod,
 }
 
 /// All nodes that take part.
@@ -195,8 +195,8 @@ impl Fleet {
         refuse_older_daemons(cluster.members.iter().chain(drained))?;
         for member in &cluster.members {
             let node = Arc::new(Node::of(member).ok_or_else(|| away(member))?);
-            let how = StrayMethod::of_member(node.kind, member.host.clone());
-            sources.push(Source { node: Arc::clone(&node), how });
+            let method = StrayMethod::of_member(node.kind, member.host.clone());
+            sources.push(Source { node: Arc::clone(&node), method });
             members.push(node);
         }
         let by_host = |host: &str| {
@@ -228,8 +228,8 @@ impl Fleet {
             {
                 return Err(cannot_drain(&node, same));
             }
-            let how = drained_how(cluster, member, node.kind);
-            sources.push(Source { node: Arc::new(node), how });
+            let method = drained_method(cluster, member, node.kind);
+            sources.push(Source { node: Arc::new(node), method });
         }
         Ok(Self { members, sources, by_ring_node })
     }
@@ -319,7 +319,7 @@ pub(crate) fn is_same(one: &Node, other: &Node) -> bool {
 
 /// How to find the metrics of a drained node: it is asked if it has our ring; otherwise its list is placed
 /// here.
-fn drained_how(cluster: &Cluster, member: &Member, kind: DaemonKind) -> StrayMethod {
+fn drained_method(cluster: &Cluster, member: &Member, kind: DaemonKind) -> StrayMethod {
     let theirs = member.document().map(|document| completed(document, &cluster.document).to_spec());
     let same = match (theirs, cluster.document.to_spec()) {
         (Some(Ok(theirs)), Ok(ours)) => ours.differences(&theirs).is_empty(),

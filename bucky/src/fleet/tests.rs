@@ -22,7 +22,7 @@ fn instances_of_a_host_are_one_member() {
     assert_eq!(fleet.members.len(), 2);
     assert_eq!(fleet.owners(&[1, 0]), [0]);
     assert_eq!(fleet.owners(&[2, 1]), [0, 1]);
-    assert_eq!(fleet.sources[1].how, StrayMethod::Asked { host: Some("b".into()) });
+    assert_eq!(fleet.sources[1].method, StrayMethod::Asked { host: Some("b".into()) });
 }
 
 /// D29: if a member is drained under another name, the Go tool deletes everything on it and exits 0.
@@ -47,10 +47,10 @@ fn a_drained_node_is_asked_where_it_has_our_ring_and_placed_here_where_not() {
         member("go", go(&theirs, "go")),
     ];
     let fleet = of_cluster(&drained, None).unwrap();
-    let hows: Vec<StrayMethod> =
-        fleet.sources.iter().skip(2).map(|source| source.how.clone()).collect();
+    let methods: Vec<StrayMethod> =
+        fleet.sources.iter().skip(2).map(|source| source.method.clone()).collect();
     assert_eq!(
-        hows,
+        methods,
         [
             StrayMethod::Asked { host: Some("new:4242".into()) },
             StrayMethod::PlacedHere,
@@ -61,21 +61,21 @@ fn a_drained_node_is_asked_where_it_has_our_ring_and_placed_here_where_not() {
 }
 
 #[test]
-fn a_metric_lies_on_the_volume_with_the_longest_path() {
+fn a_metric_is_on_the_volume_with_the_longest_path() {
     let ring = cluster().document;
     let mut status = status("a", "s1");
     let volume = |path: &str| VolumeStatus { path: path.into(), disk: DiskStatus::default() };
     status.volumes = vec![volume("stats"), volume("stats/deep/er")];
     let answer = Answer::V1 { document: ring, status: Box::new(status) };
     let node = Node::of(&member("a", answer)).unwrap();
-    for (name, place) in [
+    for (name, volume) in [
         ("stats.x", Some(0)),
         ("stats.deep.er.x", Some(1)),
         ("stats.deep.x", Some(0)),
         ("stats", None),
         ("statsx.y", None),
     ] {
-        assert_eq!(node.volume_of(name), place, "{name}");
+        assert_eq!(node.volume_of(name), volume, "{name}");
     }
 }
 

@@ -74,11 +74,11 @@ impl HealRunner {
     }
 
     async fn launch(self: &Arc<Self>, batch: FetchBatch, running: &mut JoinSet<()>) {
-        let place = self.mover.place_for(batch.wanted.len()).await;
-        let carrier = Arc::clone(self);
+        let permit = self.mover.permit_for(batch.wanted.len()).await;
+        let runner = Arc::clone(self);
         running.spawn(async move {
-            let _place = place;
-            carrier.batch(batch).await;
+            let _permit = permit;
+            runner.batch(batch).await;
         });
         while let Some(ended) = running.try_join_next() {
             self.note(ended);

@@ -137,7 +137,7 @@ struct HealScope<'a> {
 impl<'a> HealScope<'a> {
     async fn of(cluster: &'a Cluster, order: &'a HealOrder) -> anyhow::Result<Self> {
         let placer = Arc::new(Placer::of(cluster, order.local_prefix.as_deref())?);
-        let only = if order.only_seed { Some(place_of_seed(cluster, order).await?) } else { None };
+        let only = if order.only_seed { Some(index_of_seed(cluster, order).await?) } else { None };
         let needs = Needs::new(cluster.members.len(), order.points, only);
         Ok(Self { cluster, order, placer, needs })
     }
@@ -150,7 +150,7 @@ impl<'a> HealScope<'a> {
 }
 
 /// The index of the member that `-h` leads to, under any name.
-async fn place_of_seed(cluster: &Cluster, order: &HealOrder) -> anyhow::Result<usize> {
+async fn index_of_seed(cluster: &Cluster, order: &HealOrder) -> anyhow::Result<usize> {
     let seed = ask_member(cluster.client(), order.seed.clone(), None).await;
     let store = store_of(&seed.answer).ok_or_else(|| crate::fleet::away(&seed))?;
     let is_seed =
@@ -175,7 +175,7 @@ async fn carry_out(
     let full = full.map(|average| limits.metrics_of_average(*average)).collect();
     let records = Records::open(&order.sync, None, output)?;
     let stop = Stop::announced_on_signals(output)?;
-    let carrier = Arc::new(HealRunner::new(Mover::new(MoverParts {
+    let runner = Arc::new(HealRunner::new(Mover::new(MoverParts {
         fleet: Arc::new(fleet),
         selection: MoveSelection {
             local_prefix: order.local_prefix.clone(),
@@ -191,11 +191,11 @@ async fn carry_out(
         stop: stop.clone(),
         output: Arc::clone(output),
     })));
-    let mover = &carrier.mover;
+    let mover = &runner.mover;
     let planned = survey.plan.metrics + survey.compared;
     let reader = scope.reader(output).await?;
     let gatherer = Gatherer::new(full, HELD);
-    let asked_twice = mover.show(carrier.run(reader, gatherer), planned).await;
+    let asked_twice = mover.show(runner.run(reader, gatherer), planned).await;
     mover.records.tally.flush();
     if asked_twice {
         output.say(STOPPED_AT_ONCE);
@@ -209,7 +209,7 @@ async fn carry_out(
         elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),
         planned,
-        refetched: carrier.refetched(),
+        refetched: runner.refetched(),
         to_rebalance: survey.seen.to_rebalance,
         seed: order.seed.to_string(),
     });

@@ -145,7 +145,7 @@ impl Output {
         self.bars.suspend(|| {
             let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
             // If standard error cannot be written, there is nowhere to report that.
-            let _ = writeln!(people, "{}", harmless(&line));
+            let _ = writeln!(people, "{}", escape_controls(&line));
             let _ = people.flush();
         });
     }
@@ -168,7 +168,7 @@ impl Output {
 
 /// `text` with its control characters spelled out, except ends of lines and tabs. Names, paths and reasons
 /// come from archives and from other hosts, and must not control a terminal.
-fn harmless(text: &str) -> Cow<'_, str> {
+fn escape_controls(text: &str) -> Cow<'_, str> {
     let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
     if !text.contains(commands) {
         return Cow::Borrowed(text);
@@ -244,7 +244,7 @@ mod tests {
 
     /// A path in an archive, or a daemon's reason, may contain anything.
     #[test]
-    fn what_people_are_told_commands_no_terminal() {
+    fn messages_do_not_control_a_terminal() {
         let (output, _, people) = Output::captured();
         output.say("one\n\ttwo \u{1b}]0;owned\u{7}\r\u{9b}31m é \u{7f}");
         assert_eq!(people.text(), "one\n\ttwo \\u{1b}]0;owned\\u{7}\\r\\u{9b}31m é \\u{7f}\n");

@@ -125,12 +125,12 @@ async fn accept(
     stop: &Stop,
     output: &Output,
 ) -> JoinSet<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MOST));
     let mut connections = JoinSet::new();
     let mut reported_at: Option<Instant> = None;
     loop {
         // Senders that wait for a connection only see an upstream that accepts nothing.
-        if places.available_permits() == 0
+        if permits.available_permits() == 0
             && reported_at.is_none_or(|at| at.elapsed() >= FULL_REPORT_INTERVAL)
         {
             reported_at = Some(Instant::now());
@@ -140,10 +140,10 @@ async fn accept(
             ));
         }
         let accepted = tokio::select! {
-            accepted = next(&listener, &places) => accepted,
+            accepted = next(&listener, &permits) => accepted,
             () = stop.asked() => return connections,
         };
-        let (stream, peer, place) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 output.say(format_args!("bucky: cannot accept a connection: {error}"));
@@ -154,7 +154,7 @@ async fn accept(
         let receiver = receiver.clone();
         connections.spawn(async move {
             receiver.serve(stream, peer).await;
-            drop(place);
+            drop(permit);
         });
         while connections.try_join_next().is_some() {}
     }
@@ -162,11 +162,11 @@ async fn accept(
 
 async fn next(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+    Ok((stream, peer, permit))
 }
 
 /// Sends the relay's own statistics from time to time. They are left out if the queue is full.

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_more_than_there_is_room_for_waits() {
+    async fn a_block_that_does_not_fit_waits() {
         let (intake, mut outlet) = queue(3);
         assert!(intake.is_full(&block(3)) && !intake.is_full(&block(2)));
         intake.push(block(2)).await;

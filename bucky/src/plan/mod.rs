@@ -145,9 +145,9 @@ impl Plan {
             self.destinations.push(volume);
         }
         self.destinations.retain(|destination| destination.load.metrics > 0);
-        let place =
+        let position =
             |destination: &Destination| (destination.addr.clone(), destination.volume.clone());
-        self.destinations.sort_by_key(place);
+        self.destinations.sort_by_key(position);
         self
     }
 
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_to_a_volume_is_held_against_its_own_room() {
+    fn the_load_of_a_volume_is_compared_with_its_own_room() {
         let rows = vec![row("a", "b", 10, 100, 0), row("a", "c", 1, 7, 0)];
         let disk = |free_bytes| DiskStatus { free_bytes, ..DiskStatus::default() };
         let volume = |bytes, free| Destination {

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_is_told_bytes_or_inodes_or_both() {
+    fn a_shortage_of_bytes_or_inodes_or_both_is_reported() {
         let reserve = Reserve::Percent(5.0);
         let of = |load, disk: &DiskStatus| Shortage::of(load, disk, reserve);
         assert_eq!(of(load(10, 5 * GIB), &disk(10 * GIB, 60_000)), None);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reserve_everything_may_be_used_and_the_reserve_is_not_told() {
+    fn without_a_reserve_everything_may_be_used_and_no_reserve_is_shown() {
         let full = load(100, 10 * GIB);
         assert_eq!(Shortage::of(full, &disk(10 * GIB, 100), Reserve::NONE), None);
         let short =

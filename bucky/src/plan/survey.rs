@@ -50,7 +50,7 @@ impl StraySelection {
     /// What is asked of `source`.
     pub(crate) fn query(&self, fleet: &Fleet, source: &Source) -> StrayQuery {
         StrayQuery {
-            how: source.how.clone(),
+            method: source.method.clone(),
             ring: Arc::clone(&self.ring),
             series: self.series.clone(),
             regex: self.regex.clone(),
@@ -112,8 +112,8 @@ pub(crate) async fn plan(
                 "bucky: {addr} lists {count} names that cannot be moved; the others are not named"
             ));
         }
-        for (place, load) in count.volume_loads {
-            volume_loads.entry(place).or_default().add(load);
+        for (volume, load) in count.volume_loads {
+            volume_loads.entry(volume).or_default().add(load);
         }
         for (owner, load) in count.loads {
             let Some(to) = fleet.member(owner) else { continue };
@@ -154,7 +154,7 @@ pub(crate) async fn count(
     let has_volumes = fleet.members.iter().any(|node| !node.volumes.is_empty());
     let is_exact = !has_volumes
         && (spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once));
-    match &source.how {
+    match &source.method {
         StrayMethod::Asked { host } if is_exact => {
             let count = asked(fleet, source, host.clone(), selection, output).await?;
             // Our `--series` may have series that the node does not know.
@@ -183,13 +183,13 @@ async fn asked(
     let answer = patience::ask(daemon, || daemon.misplaced_count(&query), on_wait).await;
     let answer = answer.map_err(|error| cannot_count(source, &chain(&error)))?;
     let nodes = selection.ring.nodes().iter().enumerate();
-    let places: HashMap<String, usize> =
-        nodes.map(|(place, node)| (node.to_string(), place)).collect();
+    let indexes: HashMap<String, usize> =
+        nodes.map(|(index, node)| (node.to_string(), index)).collect();
     let mut count =
         Count { metrics: answer.metrics, unplaceable: answer.unplaceable, ..Count::default() };
     let mut refused = 0;
     for destination in answer.destinations {
-        let node = *places.get(&destination.node).ok_or_else(|| {
+        let node = *indexes.get(&destination.node).ok_or_else(|| {
             cannot_count(
                 source,
                 &format!(

@@ -54,7 +54,7 @@ async fn prepare(
         .selected
         .allowed_destinations
         .as_ref()
-        .map(|allowed| places(&fleet, allowed))
+        .map(|allowed| indexes(&fleet, allowed))
         .transpose()?;
     let selection = order.selected.on(ring, allowed);
     Ok((fleet, selection))
@@ -66,12 +66,12 @@ async fn ask_all(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
 }
 
 /// The indexes of the members at these addresses.
-fn places(fleet: &Fleet, addrs: &[DaemonAddr]) -> anyhow::Result<Vec<usize>> {
-    let place = |addr: &DaemonAddr| {
-        let place = fleet.members.iter().position(|node| node.addr() == addr);
-        place.ok_or_else(|| {
+fn indexes(fleet: &Fleet, addrs: &[DaemonAddr]) -> anyhow::Result<Vec<usize>> {
+    let index = |addr: &DaemonAddr| {
+        let index = fleet.members.iter().position(|node| node.addr() == addr);
+        index.ok_or_else(|| {
             UsageError::because(format!("--allowed-dsts: {addr} is not a member of the ring"))
         })
     };
-    addrs.iter().map(place).collect()
+    addrs.iter().map(index).collect()
 }

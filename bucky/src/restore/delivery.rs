@@ -26,7 +26,7 @@ use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
 use crate::run::tally::{Effect, Tally};
 use crate::spool::{Content, Spool};
-use crate::transfer::go::owner::GivenFile;
+use crate::transfer::go::owner::GoUpload;
 
 /// How many KiB all held files together may have: those that wait for a full batch, and those in transit.
 const HELD_KIB: u32 = 32 * 1024;
@@ -223,7 +223,7 @@ impl PendingFile {
     }
 
     /// The file for a Go daemon.
-    async fn given(&self, node: &Node) -> Result<GivenFile, Failure> {
+    async fn go_upload(&self, node: &Node) -> Result<GoUpload, Failure> {
         let content = match &self.content {
             FileContent::Held(content) => content.clone(),
             FileContent::Spooled(spool) if spool.len_bytes() > GO_FILE_BYTES => {
@@ -241,7 +241,7 @@ impl PendingFile {
             }
         };
         let Self { metric, meta, digest, .. } = self;
-        Ok(GivenFile { metric: metric.clone(), meta: *meta, digest: *digest, content })
+        Ok(GoUpload { metric: metric.clone(), meta: *meta, digest: *digest, content })
     }
 }
 
@@ -350,21 +350,21 @@ impl Shared {
                 self.settle(&file, Err(stopped));
                 continue;
             }
-            let given = match file.given(node).await {
-                Ok(given) => {
-                    given.give_to_go_daemon(node, self.rule, &self.tally, &self.stop).await
+            let go_upload = match file.go_upload(node).await {
+                Ok(go_upload) => {
+                    go_upload.send_to_go_daemon(node, self.rule, &self.tally, &self.stop).await
                 }
                 Err(failure) => Err(failure),
             };
-            self.settle(&file, given);
+            self.settle(&file, go_upload);
         }
     }
 
     /// Notes an owner's result. The last owner's result settles the metric.
-    fn settle(&self, file: &PendingFile, word: Result<Effect, Failure>) {
+    fn settle(&self, file: &PendingFile, result: Result<Effect, Failure>) {
         let mut open = file.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.owners = open.owners.saturating_sub(1);
-        match word {
+        match result {
             Ok(effect) => open.effect = Some(open.effect.map_or(effect, |all| all.and(effect))),
             Err(failure) => open.failures.push(failure),
         }

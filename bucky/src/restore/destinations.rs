@@ -17,7 +17,7 @@ pub(crate) struct Destinations {
     /// The series that are known by their hash.
     series: Series,
     /// By node of the ring, its index in `nodes`, or `None` if it is not restored to.
-    place_of: Vec<Option<usize>>,
+    index_of: Vec<Option<usize>>,
 }
 
 impl Destinations {
@@ -29,7 +29,7 @@ impl Destinations {
         let destinations = Self::of(cluster, |host| {
             cluster.members.iter().position(|member| member.host.as_deref() == Some(host))
         })?;
-        if destinations.place_of.iter().any(Option::is_none) {
+        if destinations.index_of.iter().any(Option::is_none) {
             return Err(UnhealthyError::because(
                 "the ring has a node that is not a member of the cluster",
             ));
@@ -59,15 +59,15 @@ impl Destinations {
         Self::of(cluster, |other| (other == host).then_some(0))
     }
 
-    fn of(cluster: &Cluster, place: impl Fn(&str) -> Option<usize>) -> anyhow::Result<Self> {
+    fn of(cluster: &Cluster, index: impl Fn(&str) -> Option<usize>) -> anyhow::Result<Self> {
         let ring = cluster.ring()?;
         let node = |member| {
             let node = Node::of(member).map(Arc::new);
             node.ok_or_else(|| away(member))
         };
         let nodes: anyhow::Result<Vec<Arc<Node>>> = cluster.members.iter().map(node).collect();
-        let place_of = ring.nodes().iter().map(|node| place(node.host())).collect();
-        Ok(Self { nodes: nodes?, ring, series: cluster.series.clone(), place_of })
+        let index_of = ring.nodes().iter().map(|node| index(node.host())).collect();
+        Ok(Self { nodes: nodes?, ring, series: cluster.series.clone(), index_of })
     }
 
     /// The nodes, by index.
@@ -82,8 +82,8 @@ impl Destinations {
     pub(crate) fn owners(&self, metric: &MetricName) -> Result<Vec<usize>, NoPlace> {
         let mut owners = Vec::new();
         for node in placement::owners(&self.ring, &self.series, metric.as_str())? {
-            let place = self.place_of.get(node).copied().flatten();
-            owners.extend(place.filter(|place| !owners.contains(place)));
+            let index = self.index_of.get(node).copied().flatten();
+            owners.extend(index.filter(|index| !owners.contains(index)));
         }
         Ok(owners)
     }

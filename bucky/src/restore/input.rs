@@ -134,7 +134,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn what_compresses_an_archive_is_told_by_its_content() {
+    fn the_compression_of_an_archive_is_found_by_its_content() {
         let text: Vec<u8> = (0..100_000u32).flat_map(u32::to_be_bytes).collect();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("archive.of.any.name");
@@ -156,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_with_the_way_out() {
+    fn an_unreadable_archive_is_reported_with_the_way_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let error = |place: &Path| ArchiveSource::of(place).open().err().unwrap().to_string();
+        let error = |source: &Path| ArchiveSource::of(source).open().err().unwrap().to_string();
         assert!(error(&path).contains("cannot read"));
         std::fs::write(&path, b"\xfd7zXZ\0...").unwrap();
         assert!(error(&path).contains("xz -dc"), "{}", error(&path));

@@ -74,7 +74,7 @@ mod tests {
     use futures_util::TryStreamExt;
 
     #[tokio::test]
-    async fn what_is_sent_is_a_whole_stream_with_the_file_in_it() {
+    async fn a_long_body_is_a_complete_stream_with_the_file_in_it() {
         let content: Vec<u8> = (0..900_000_u32).map(|number| number.to_be_bytes()[2]).collect();
         let spool = crate::spool::Content::Held(content.clone()).into_spool().unwrap();
         let meta = FileMeta { mode: 0o640, mtime: 7 };

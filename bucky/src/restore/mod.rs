@@ -55,7 +55,7 @@ pub(crate) struct RestoreOrder {
     /// That node alone, or all nodes.
     pub(crate) scope: Scope,
     /// Where the archive is read from.
-    pub(crate) place: ArchiveSource,
+    pub(crate) source: ArchiveSource,
     /// The series that are known by their hash.
     pub(crate) series: Series,
     /// What is added before all names.
@@ -87,7 +87,7 @@ pub(crate) async fn run(
         Scope::All => Destinations::all(&cluster)?,
         Scope::Single => Destinations::only_seed(&cluster)?,
     };
-    let members = read(order.place.clone())?;
+    let members = read(order.source.clone())?;
     // Before the run handles signals: opening a pipe without a reader blocks, and Ctrl-C must still work.
     let files = FailureFiles::open(order.errors.as_deref(), None)?;
     let stop = Stop::announced_on_signals(output)?;
@@ -116,9 +116,9 @@ type NextMember = Result<Option<TarMember>, TarError>;
 
 /// Opens an archive, and reads it on a thread of its own. The end is sent explicitly: a thread that panics
 /// sends none.
-fn read(place: ArchiveSource) -> anyhow::Result<mpsc::Receiver<NextMember>> {
+fn read(source: ArchiveSource) -> anyhow::Result<mpsc::Receiver<NextMember>> {
     let (sender, members) = mpsc::channel(1);
-    let mut reader = TarReader::new(place.open()?);
+    let mut reader = TarReader::new(source.open()?);
     tokio::task::spawn_blocking(move || {
         loop {
             let next = reader.next();
@@ -185,7 +185,7 @@ impl Restore<'_> {
         let MemberSorter { order, output, refused, elsewhere, files, .. } = &self.sorter;
         let tally = self.delivery.tally();
         let counts = tally.counts();
-        let place = match &self.sorter.order.place {
+        let source = match &self.sorter.order.source {
             ArchiveSource::Stdin => "standard input".to_owned(),
             ArchiveSource::File(path) => path.display().to_string(),
         };
@@ -193,10 +193,10 @@ impl Restore<'_> {
             ReadEnd::Whole => {}
             ReadEnd::Stopped => output.say("bucky: stopped; run the same command again to continue"),
             ReadEnd::Broken { error, after: None } => {
-                output.say(format_args!("bucky: {place}: {}", chain(error)));
+                output.say(format_args!("bucky: {source}: {}", chain(error)));
             }
             ReadEnd::Broken { error, after: Some(after) } => output.say(format_args!(
-                "bucky: {place}: {}; the last member that was read is {after}, and everything up to it is \
+                "bucky: {source}: {}; the last member that was read is {after}, and everything up to it is \
                  counted below",
                 chain(error)
             )),

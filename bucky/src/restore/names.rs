@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_metrics_file_is_told_by_its_path() {
+    fn a_metric_is_found_by_the_path_of_its_file() {
         for (path, prefix, metric) in [
             ("a/b.wsp", None, "a.b"),
             ("./a/b.wsp", None, "a.b"),
@@ -71,7 +71,7 @@ mod tests {
     /// D43: the Go tool makes `docs/readme.txt` a metric, and hashes `/abs/x.wsp` under another name than it
     /// stores it.
     #[test]
-    fn what_no_metrics_file_is_called_is_refused() {
+    fn a_path_that_is_not_a_metrics_is_refused() {
         for (path, said) in [
             (&b"docs/readme.txt"[..], ".wsp"),
             (b"/abs/x.wsp", "absolute"),

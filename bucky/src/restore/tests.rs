@@ -120,7 +120,7 @@ fn unusable(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_was_written_is_read_with_holes_and_without() {
+fn a_written_archive_is_read_with_holes_and_without() {
     for form in [TarForm::Whole, TarForm::Sparse] {
         let read = whole(&archive(form));
         assert_eq!(read.len(), files().len());
@@ -169,7 +169,7 @@ fn an_archive_that_is_cut_off_anywhere_is_noticed() {
 }
 
 #[test]
-fn what_is_cut_off_inside_of_a_compression_is_noticed() {
+fn a_compressed_archive_that_is_cut_off_is_noticed() {
     let bytes = archive(TarForm::Whole);
     for encoding in [Encoding::Gzip, Encoding::Zstd] {
         let mut encoder = encoding.encoder(Vec::new()).unwrap();
@@ -211,7 +211,7 @@ fn no_damaged_byte_gets_into_a_file_or_a_name() {
 }
 
 #[test]
-fn what_follows_the_end_is_not_passed_over() {
+fn data_after_the_end_is_not_ignored() {
     let mut two = archive(TarForm::Whole);
     two.extend(archive(TarForm::Whole));
     let (members, ended) = read(&two);
@@ -240,7 +240,7 @@ fn an_extension_without_its_member_is_damage() {
 }
 
 #[test]
-fn what_is_no_file_is_told_for_what_it_is() {
+fn a_member_that_is_not_a_file_is_reported_by_its_kind() {
     for (kind, expected) in [
         (EntryType::Directory, MemberKind::Folder),
         (EntryType::new(b'D'), MemberKind::Folder),
@@ -255,7 +255,7 @@ fn what_is_no_file_is_told_for_what_it_is() {
 }
 
 #[test]
-fn no_number_is_believed() {
+fn no_number_in_an_archive_is_trusted() {
     let long = one(b"", |header| header.set_size(FILE_BYTES_MOST + 1), b"x");
     assert!(matches!(read(&long).1, Err(TarError::CutOff { .. })));
     let long = one(b"", |header| header.set_size(HELD_FILE_BYTES + 1), b"x");
@@ -301,7 +301,7 @@ fn no_number_is_believed() {
 
 /// If a thread panics, the channel is closed, as at the end of an archive.
 #[tokio::test]
-async fn a_thread_that_stops_before_the_end_is_no_end() {
+async fn a_thread_that_stops_early_is_not_the_end() {
     let (sender, mut members) = tokio::sync::mpsc::channel(2);
     sender.send(Ok(Some(file("a.wsp", b"x")))).await.unwrap();
     sender.send(Ok(None)).await.unwrap();

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_how_far_how_fast_and_how_long() {
+    fn a_line_shows_how_far_how_fast_and_how_long() {
         assert_eq!(shown(1_000, 0), "Progress 1,000 / 3,000: 33%, 3.9 MiB, 400.0 KiB/s, 20s left");
         assert_eq!(
             shown(3_000, 7),
@@ -186,7 +186,7 @@ mod tests {
 
     /// D35: the Go tool counts what was started, and shows 100 % with nothing done.
     #[test]
-    fn what_is_shown_is_what_is_finished() {
+    fn progress_shows_finished_metrics_only() {
         let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));
         let tally = Tally::begin(FailureFiles::default(), Arc::new(output));
         assert_eq!(snapshot(&tally, 2).finished, 0);

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_the_points_is_said_as_the_policy_has_it() {
+    fn the_policy_decides_what_is_said_about_the_points() {
         let mut schemas = Schemas::default();
         schemas.add(&name("a"), &difference(60, 60), true);
         let lines = schemas.lines(OnSchemaDifference::Coarsen);

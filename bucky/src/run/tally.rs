@@ -335,7 +335,7 @@ mod tests {
 
     /// The Go tool's three counters: gone, not copied, not deleted.
     #[test]
-    fn each_kind_of_shortfall_is_told_with_its_count() {
+    fn each_kind_of_shortfall_is_reported_with_its_count() {
         struct Told(RunCounts);
         impl fmt::Display for Told {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -29,7 +29,7 @@ use crate::placement::{self, NoPlace, Series};
 #[derive(Clone, Debug)]
 pub(crate) struct StrayQuery {
     /// How the metrics are found.
-    pub(crate) how: StrayMethod,
+    pub(crate) method: StrayMethod,
     /// The ring that places them.
     pub(crate) ring: Arc<Ring>,
     /// The series that are known by their hash.
@@ -114,7 +114,7 @@ struct StrayReader {
 
 impl StrayReader {
     async fn run(&self) -> Result<(), StrayError> {
-        match &self.query.how {
+        match &self.query.method {
             StrayMethod::Asked { host } => self.asked(host.clone()).await,
             StrayMethod::PlacedHere | StrayMethod::Whole { .. } => self.placed().await,
             StrayMethod::GoPlacedHere { host } => self.go_placed(host.as_deref()).await,
@@ -262,7 +262,7 @@ impl StrayReader {
         host: Option<&str>,
         reported: Option<String>,
     ) -> Option<Item> {
-        if let StrayMethod::Whole { to } | StrayMethod::GoWhole { to } = &self.query.how {
+        if let StrayMethod::Whole { to } | StrayMethod::GoWhole { to } = &self.query.method {
             return Some(Item::Stray(MisplacedMetric { metric, owners: to.clone(), bytes }));
         }
         let is_local = |prefix: &String| prefix.is_empty() || metric.as_str().starts_with(prefix);
@@ -276,10 +276,10 @@ impl StrayReader {
                 return Some(Item::Unplaceable(name));
             }
         };
-        let is_home = placement::hosts(&self.query.ring, &owners)
+        let is_owner = placement::hosts(&self.query.ring, &owners)
             .into_iter()
             .any(|owner| Some(owner) == host);
-        (!is_home).then_some(Item::Stray(MisplacedMetric { metric, owners, bytes }))
+        (!is_owner).then_some(Item::Stray(MisplacedMetric { metric, owners, bytes }))
     }
 
     fn report_wait(&self, error: &ClientError) {
@@ -305,7 +305,7 @@ mod tests {
         let daemon = Client::new(Timeouts::default()).unwrap().daemon(addr);
         let ring = Arc::new(Ring::new(document(&["a"]).to_spec().unwrap()).unwrap());
         let query = StrayQuery {
-            how: StrayMethod::Asked { host: Some("b".into()) },
+            method: StrayMethod::Asked { host: Some("b".into()) },
             ring,
             series: Series::default(),
             regex: None,

@@ -32,7 +32,7 @@ impl BatchEnd {
         self.failed.extend(other.failed);
     }
 
-    pub(super) fn nowhere(source: &Node, strays: Vec<Stray>) -> Self {
+    pub(super) fn without_owner(source: &Node, strays: Vec<Stray>) -> Self {
         let failure = Failure {
             node: source.addr().clone(),
             kind: FailureKind::NoOwner,

@@ -30,7 +30,7 @@ pub(super) async fn run_batch(
     let owners: Option<Vec<Arc<Node>>> =
         owners.into_iter().map(|owner| mover.fleet.member(owner).cloned()).collect();
     let Some(owners) = owners.filter(|owners| !owners.is_empty()) else {
-        return (ticket, BatchEnd::nowhere(source, strays));
+        return (ticket, BatchEnd::without_owner(source, strays));
     };
     // D29: a metric that is already on one of its owners is not moved onto itself, and nothing is deleted for
     // it.

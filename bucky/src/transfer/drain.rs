@@ -106,10 +106,10 @@ impl Drain {
         while self.running.len() >= self.source.gate.limit() * HANDED_OUT {
             self.settle_one().await;
         }
-        let place = self.mover.place_for(batch.strays.len()).await;
+        let permit = self.mover.permit_for(batch.strays.len()).await;
         let (mover, source) = (Arc::clone(&self.mover), Arc::clone(&self.source));
         self.running.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             run_batch(&mover, &source, batch).await
         });
         // This batch enters the queues before the next one does. So batches begin in the order of the names,

@@ -30,7 +30,7 @@ pub(super) struct Healed {
 
 impl Healed {
     /// The proof in an owner's line: it healed the metric from this digest. It holds for all of `owners`.
-    pub(super) fn by_word(line: &HealLine, owners: Arc<[DaemonAddr]>) -> Option<Self> {
+    pub(super) fn by_line(line: &HealLine, owners: Arc<[DaemonAddr]>) -> Option<Self> {
         let digest = line.digest.filter(|_| line.outcome.is_healed())?;
         let given_up = line.points_without_place();
         Some(Self { metric: line.metric.clone(), digest, owners, given_up })
@@ -216,9 +216,9 @@ mod tests {
     #[test]
     fn the_proof_of_two_owners_gives_up_as_many_points_as_the_worse_of_them() {
         let owners: Arc<[DaemonAddr]> = Arc::new(["b:4242".parse().unwrap()]);
-        let word = |points| Healed::by_word(&line(points), Arc::clone(&owners)).unwrap();
+        let proof = |points| Healed::by_line(&line(points), Arc::clone(&owners)).unwrap();
         for (first, second) in [(3, 0), (0, 3)] {
-            let both = word(first).and(&word(second));
+            let both = proof(first).and(&proof(second));
             let delete = both.to_delete(OnSchemaDifference::Drop);
             assert_eq!(delete.points_given_up, 3);
             assert_eq!(delete.on_schema_difference, OnSchemaDifference::Drop);

@@ -122,7 +122,7 @@ impl Pull<'_> {
             self.mover.flow.pace.correct_to(accounted, lines.iter().map(|line| line.bytes));
         }
         let gone = pulled.gone.len();
-        let settled = self.settle(lines, work, pulled) - self.doubt(gone, work, pulled).await;
+        let settled = self.settle(lines, work, pulled) - self.check_gone(gone, work, pulled).await;
         if settled > 0 {
             work.patience.progress();
         }
@@ -233,7 +233,7 @@ impl Pull<'_> {
     ///
     /// For some owners the source's address leads somewhere else (`localhost`, another entry in /etc/hosts).
     /// Such an owner finds nothing there, and everything would seem to be done.
-    async fn doubt(&self, first: usize, work: &mut PullWork, pulled: &mut Pulled) -> usize {
+    async fn check_gone(&self, first: usize, work: &mut PullWork, pulled: &mut Pulled) -> usize {
         let before = work.strays.len();
         let mut silent = None;
         for metric in pulled.gone.split_off(first) {

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_owner_is_told_the_new_name_of_what_is_renamed_and_of_nothing_else() {
+    async fn an_owner_gets_new_names_for_renamed_metrics_only() {
         let (addr, asked) = owner(|metric| Some(metric.to.clone())).await;
         let nobody = daemon(|_| Reply::status(404)).await;
         let (mover, source) =

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn files_without_a_place_are_told_of_and_not_called_in_place() {
+    fn unplaceable_files_are_reported_and_not_called_in_place() {
         let text = MoveSummary { unplaceable: 1_234, ..summary() }.to_string();
         assert!(text.contains("1,234 tagged files were not moved"), "{text}");
         assert!(text.contains("Nothing else is misplaced any more."), "{text}");

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_valid_by_the_earliest_clock_counts_within_a_day() {
+    fn points_valid_by_the_earliest_clock_count_within_a_day() {
         let times = |offsets: &[i64]| {
             let clock = among(NOW, offsets.iter().map(|seconds| offset(*seconds)));
             assert_eq!(clock.settled, clock.now - 900);

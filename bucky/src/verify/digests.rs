@@ -105,7 +105,7 @@ impl DigestNodes {
     ) -> Result<Option<PointsFound>, ClientError> {
         let Some(node) = self.nodes.get(node) else { return Ok(None) };
         // The semaphore is never closed.
-        let _place = node.requests.acquire().await.ok();
+        let _permit = node.requests.acquire().await.ok();
         node.daemon.points(request).await
     }
 
@@ -165,7 +165,7 @@ impl DigestNode {
     /// route.
     async fn digests(&self, request: DigestRequest) -> Result<Option<Vec<DigestFound>>, ReadError> {
         // The semaphore is never closed.
-        let _place = self.requests.acquire().await.ok();
+        let _permit = self.requests.acquire().await.ok();
         let Some(mut lines) = self.daemon.digests(&request).await? else {
             self.knows_route.store(false, Ordering::Relaxed);
             return Ok(None);

@@ -184,7 +184,7 @@ async fn look_at_all(
     let broken = |error| UnhealthyError::because(chain(&error));
     let mut batches =
         Batches::begin(holders, order.selected.sample, Arc::clone(placer)).await.map_err(broken)?;
-    let look = Arc::new(Checker {
+    let checker = Arc::new(Checker {
         reader: CopyReader::new(&cluster.members, order.encoding, Arc::clone(output)),
         placer: Arc::clone(placer),
         daemons: cluster.members.iter().map(|member| member.daemon.clone()).collect(),
@@ -197,12 +197,12 @@ async fn look_at_all(
             let batch = batches.next().await.transpose()?;
             Some((batch, batches))
         });
-        let looked = batches.map(|batch| look_at(Arc::clone(&look), batch));
-        let mut looked = Box::pin(looked.buffered(order.workers.min(WORKERS_MAX)));
-        while let Some(looked) = looked.next().await {
-            let looked = looked.map_err(|error| UnhealthyError::because(format!("{error:#}")))?;
-            counts.add(&looked.counts);
-            window.add(looked, report, output)?;
+        let checked = batches.map(|batch| look_at(Arc::clone(&checker), batch));
+        let mut checked = Box::pin(checked.buffered(order.workers.min(WORKERS_MAX)));
+        while let Some(checked) = checked.next().await {
+            let checked = checked.map_err(|error| UnhealthyError::because(format!("{error:#}")))?;
+            counts.add(&checked.counts);
+            window.add(checked, report, output)?;
             progress.print(counts, output);
         }
     }
@@ -217,12 +217,12 @@ async fn look_at_all(
 
 /// Reads a batch on a task of its own.
 async fn look_at(
-    look: Arc<Checker>,
+    checker: Arc<Checker>,
     batch: Result<VerifyBatch, bucky_api::ClientError>,
 ) -> anyhow::Result<CheckedBatch> {
     let batch = batch.map_err(|error| anyhow::anyhow!(chain(&error)))?;
-    let looked = tokio::spawn(async move { look.batch(batch).await }).await?;
-    looked.map_err(|error| anyhow::anyhow!(chain(&error)))
+    let checked = tokio::spawn(async move { checker.batch(batch).await }).await?;
+    checked.map_err(|error| anyhow::anyhow!(chain(&error)))
 }
 
 /// The findings of the current window: reported by name when it is complete.
@@ -235,15 +235,15 @@ struct FindingWindow {
 impl FindingWindow {
     fn add(
         &mut self,
-        looked: CheckedBatch,
+        checked: CheckedBatch,
         report: &mut Report,
         output: &Output,
     ) -> anyhow::Result<()> {
-        if looked.window != self.number {
+        if checked.window != self.number {
             self.end(report, output)?;
-            self.number = looked.window;
+            self.number = checked.window;
         }
-        self.findings.extend(looked.findings);
+        self.findings.extend(checked.findings);
         Ok(())
     }
 

@@ -70,7 +70,7 @@ fn a_source_is_deleted_once_its_points_are_in_place() {
 
 /// A writer has the source open, or waits for its lock, while it is deleted.
 #[test]
-fn what_is_written_to_a_source_after_its_deletion_is_in_the_destination() {
+fn points_written_to_a_source_after_its_deletion_are_in_the_destination() {
     let folder = tempfile::tempdir().unwrap();
     let (source, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
     file(&source, &[1, 3]);
@@ -174,7 +174,7 @@ fn a_tree_is_not_filled_into_one_around_it_that_fills_it_again() {
 
 /// Carbon could not write to files that root created in its folder, and would drop its points.
 #[test]
-fn what_root_makes_belongs_to_the_owner_of_the_folder() {
+fn files_that_root_creates_belong_to_the_owner_of_the_folder() {
     use std::os::unix::fs::{MetadataExt, chown};
     let folder = tempfile::tempdir().unwrap();
     let (source, destination) = (folder.path().join("from"), folder.path().join("to"));
@@ -193,7 +193,7 @@ fn what_root_makes_belongs_to_the_owner_of_the_folder() {
 }
 
 #[test]
-fn a_pipe_is_no_source_and_is_not_waited_for() {
+fn a_pipe_is_not_a_source_and_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let (pipe, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
     // By a system call, not a program: a started program holds the locks of all other tests until it

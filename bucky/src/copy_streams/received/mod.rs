@@ -32,14 +32,14 @@ pub(super) fn read_stream(
         Length::Held => Limits::default(),
         Length::Any => Limits { member_bytes: HELD_FILE_BYTES, ..Limits::default() },
     };
-    let mut handed =
+    let mut copy_sender =
         CopySender { addr, sender, length, spooling: None, unconfirmed: None, failure: None };
-    let report = receive_archive(reader, limits, &mut handed);
-    if let Some(failure) = handed.failure {
+    let report = receive_archive(reader, limits, &mut copy_sender);
+    if let Some(failure) = copy_sender.failure {
         return Err(failure);
     }
     let report = report.map_err(failed)?;
-    match handed.unconfirmed {
+    match copy_sender.unconfirmed {
         Some((metric, digest)) if !confirms(&report, &metric, digest) => {
             Err(ReadError::Damaged { addr: addr.clone(), metric })
         }
@@ -73,14 +73,14 @@ impl Receiver for &mut CopySender<'_> {
     fn take(&mut self, member: Sent) -> Result<(), NoRoom> {
         if !member.is_intact() {
             let (addr, metric) = (self.addr.clone(), member.metric);
-            return self.hand(Err(ReadError::Damaged { addr, metric }));
+            return self.send(Err(ReadError::Damaged { addr, metric }));
         }
         if self.length == Length::Any && member.announced.is_none() {
             self.unconfirmed = Some((member.metric.clone(), member.digest));
         }
         let Sent { metric, meta, content, .. } = member;
         let content = Content::Held(content);
-        self.hand(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))
+        self.send(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))
     }
 
     fn begin_large(&mut self, member: &LargeMember) -> bool {
@@ -109,18 +109,18 @@ impl Receiver for &mut CopySender<'_> {
         let spool = writer.finish().map_err(|error| self.fail(metric.clone(), error))?;
         match announced {
             Some(announced) if announced != spool.digest() => {
-                return self.hand(Err(ReadError::Damaged { addr: self.addr.clone(), metric }));
+                return self.send(Err(ReadError::Damaged { addr: self.addr.clone(), metric }));
             }
             Some(_) => {}
             None => self.unconfirmed = Some((metric.clone(), spool.digest())),
         }
         let content = Content::Spooled(spool);
-        self.hand(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))
+        self.send(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))
     }
 }
 
 impl CopySender<'_> {
-    fn hand(&self, piece: Result<StreamPiece, ReadError>) -> Result<(), NoRoom> {
+    fn send(&self, piece: Result<StreamPiece, ReadError>) -> Result<(), NoRoom> {
         self.is_wanted(self.sender.blocking_send(piece).is_ok())
     }
 

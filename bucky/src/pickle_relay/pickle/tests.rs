@@ -49,7 +49,7 @@ fn every_prefix_of_a_pickle_is_cut_off() {
 
 /// D38: a pickle with an entry of one element crashes the Go relay.
 #[test]
-fn what_is_malformed_is_dropped_and_the_rest_goes_on() {
+fn malformed_entries_are_dropped_and_the_rest_is_sent() {
     // [('a',), (), None, 7, ('b', ()), ('c', (1,)), ('d', (1, True)), (b'e', (1, 2)), ('f', (None, 2)),
     // ('ok', (1, 2))]
     let pickle = b"\x80\x03]((X\x01\x00\x00\x00at)NK\x07X\x01\x00\x00\x00b)\x86X\x01\x00\x00\x00cK\x01\x85\x86\
@@ -145,7 +145,7 @@ fn numbers_and_texts_of_all_kinds_are_read() {
 }
 
 #[test]
-fn what_is_no_pickle_is_told_by_its_place() {
+fn bytes_that_are_not_a_pickle_are_reported_by_their_position() {
     for (bytes, message) in [
         (&b""[..], "it is cut off at byte 0"),
         (b"\xff.", "byte 0 is 0xff, which is not an opcode of protocols 0 to 5"),

@@ -83,7 +83,7 @@ fn a_journal_of_another_purpose_is_refused_and_says_which() {
 
 /// D27: the Go tool skips the first line of its state file although it is a job.
 #[test]
-fn a_file_that_is_no_journal_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_journal_is_refused_and_left_alone() {
     let folder = folder();
     let path = folder.path().join("notes");
     for text in

@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_held_comes_out_as_it_came(
+        fn held_metrics_come_out_as_they_went_in(
             strays in prop::collection::vec(("[a-cé]{1,5}(\\.[a-cé]{1,200}){0,2}", any::<u64>()), 0..40),
         ) {
             let mut held = HeldStrays::default();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_more_than_its_share_gives_way_and_only_where_there_is_no_room() {
+    fn a_batcher_above_its_share_gives_way_only_if_there_is_no_room() {
         let room = HoldingRoom::new(100, 4);
         room.note(0, 90);
         assert!(!room.is_short_for(90), "the others have left it");

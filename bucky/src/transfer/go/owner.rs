@@ -19,7 +19,7 @@ use crate::run::tally::{Effect, Tally};
 use crate::{chain, counted};
 
 /// A file for a Go daemon that does not come from a node.
-pub(crate) struct GivenFile {
+pub(crate) struct GoUpload {
     /// Its name there.
     pub(crate) metric: MetricName,
     /// Its mode and modification time.
@@ -30,13 +30,13 @@ pub(crate) struct GivenFile {
     pub(crate) content: Bytes,
 }
 
-impl GivenFile {
+impl GoUpload {
     /// Sends it to `owner`, and checks that the owner holds all its points then. Tries again where that may
     /// help.
     ///
     /// # Errors
     /// The [`Failure`] of the last attempt.
-    pub(crate) async fn give_to_go_daemon(
+    pub(crate) async fn send_to_go_daemon(
         self,
         owner: &Node,
         rule: OnSchemaDifference,

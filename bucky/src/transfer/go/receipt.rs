@@ -50,15 +50,15 @@ pub(super) async fn deliver(
     let mut effect: Option<Effect> = None;
     let mut healed: Option<Healed> = None;
     let can_prove = |owner: &&Arc<Node>| owner.kind.exchanges_archives();
-    let word_of: Arc<[DaemonAddr]> =
+    let proven_owners: Arc<[DaemonAddr]> =
         owners.iter().filter(can_prove).map(|owner| owner.addr().clone()).collect();
     for owner in owners {
         let here = if owner.kind.exchanges_archives() {
             let line = heal_at(mover, owner, &copied).await?;
-            let word = Healed::by_word(&line, Arc::clone(&word_of));
+            let proof = Healed::by_line(&line, Arc::clone(&proven_owners));
             healed = match healed {
-                None => word,
-                Some(earlier) => word.map(|word| earlier.and(&word)),
+                None => proof,
+                Some(earlier) => proof.map(|proof| earlier.and(&proof)),
             };
             Effect { outcome: line.outcome, points: line.points, bytes: line.bytes }
         } else {

@@ -61,7 +61,7 @@ impl GoMove<'_> {
         at: Option<SystemTime>,
     ) -> Result<(), GoSetback> {
         let watched = self.source.seen_for(Instant::now());
-        let Some(seconds) = rests_not(stat.mod_time, at, self.mover.sources.rest, watched) else {
+        let Some(seconds) = lacks_rest(stat.mod_time, at, self.mover.sources.rest, watched) else {
             return Ok(());
         };
         let failure = in_use(self.source, &format!("it was written to {seconds} s ago"));
@@ -71,7 +71,7 @@ impl GoMove<'_> {
 
 /// How many seconds before its daemon answered a file was written to, if that is less than `rest`. A file
 /// with a time in the future rests for as long as the daemon's clock was `watched`.
-fn rests_not(
+fn lacks_rest(
     mod_time: i64,
     answered_at: Option<SystemTime>,
     rest: Duration,
@@ -107,17 +107,17 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1000);
         let rest = Duration::from_secs(120);
         let watched = Duration::from_secs(50);
-        let not = |mod_time, watched| rests_not(mod_time, Some(now), rest, watched);
+        let not = |mod_time, watched| lacks_rest(mod_time, Some(now), rest, watched);
         assert_eq!(not(990, watched), Some(10));
         assert_eq!(not(880, watched), None);
         assert_eq!(not(5000, watched), Some(50));
         assert_eq!(not(5000, rest), None);
         assert_eq!(not(990, rest), Some(10), "it was written to while the clock was right");
-        assert_eq!(rests_not(5000, Some(now), Duration::ZERO, Duration::ZERO), None);
+        assert_eq!(lacks_rest(5000, Some(now), Duration::ZERO, Duration::ZERO), None);
     }
 
     #[test]
-    fn how_far_a_time_is_ahead_is_told_by_the_daemons_clock() {
+    fn a_time_in_the_future_is_measured_by_the_daemons_clock() {
         let now = Some(UNIX_EPOCH + Duration::from_secs(1000));
         assert_eq!(ahead(5000, now), Some(Duration::from_secs(4000)));
         assert_eq!(ahead(1000, now), None);

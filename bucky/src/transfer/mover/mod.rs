@@ -111,7 +111,7 @@ impl Mover {
     }
 
     /// Waits until a batch of this many metrics may start.
-    pub(crate) async fn place_for(&self, metrics: usize) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn permit_for(&self, metrics: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(metrics).unwrap_or(UNDER_WAY).clamp(BATCH_COST, UNDER_WAY);
         // `None` only if the semaphore were closed, which never happens.
         Arc::clone(&self.flow.under_way).acquire_many_owned(wanted).await.ok()

@@ -102,7 +102,7 @@ impl Pace {
             let room = bucket.per_second() * PORTION.as_secs_f64();
             let mut sum = 0.0;
             let fits = strays.iter().take_while(|stray| {
-                sum += float(state.on_the_way(stray.bytes));
+                sum += float(state.bytes_in_transit(stray.bytes));
                 sum <= room
             });
             most = most.min(fits.count());
@@ -121,7 +121,7 @@ impl Pace {
     ) -> u64 {
         let bytes = {
             let state = self.lock();
-            strays.iter().map(|stray| state.on_the_way(stray.bytes)).sum()
+            strays.iter().map(|stray| state.bytes_in_transit(stray.bytes)).sum()
         };
         let until = self.take(source, owner, strays.len(), bytes, Instant::now());
         let wait = until.saturating_duration_since(Instant::now());
@@ -180,7 +180,7 @@ impl Pace {
     }
 
     /// Notes what a node's carbon reported; returns its state if that has changed.
-    fn saw(
+    fn note(
         &self,
         node: &DaemonAddr,
         cache: Option<CarbonCache>,
@@ -222,7 +222,7 @@ impl Pace {
 
 impl Paces {
     /// How many bytes a file of this length takes in transit; 0 means that the length is unknown.
-    fn on_the_way(&self, bytes: u64) -> u64 {
+    fn bytes_in_transit(&self, bytes: u64) -> u64 {
         let guess = whole(self.guess_bytes) as u64;
         member_bytes(if bytes == 0 { guess } else { bytes })
     }
@@ -314,10 +314,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_reckoned_wrongly_is_made_good() {
+    fn a_wrong_estimate_of_bytes_is_corrected() {
         let now = Instant::now();
         let pace = pace(Some(1 << 20), None, now);
-        let accounted = pace.lock().on_the_way(0);
+        let accounted = pace.lock().bytes_in_transit(0);
         pace.take(&addr("a"), &addr("b"), 1, accounted, now);
         pace.correct_to(accounted, [4 << 20]);
         // Time that passes while nothing is sent is not saved up.
@@ -327,13 +327,13 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_are_not_told_are_guessed_by_those_that_came() {
+    fn unknown_lengths_are_estimated_from_known_ones() {
         let pace = pace(Some(1 << 20), None, Instant::now());
         for _ in 0..40 {
             pace.correct_to(0, [10_000; 5]);
         }
-        let guess = pace.lock().on_the_way(0);
+        let guess = pace.lock().bytes_in_transit(0);
         assert!(guess.abs_diff(member_bytes(10_000)) <= 512, "{guess}");
-        assert_eq!(pace.lock().on_the_way(5), member_bytes(5), "what is told counts");
+        assert_eq!(pace.lock().bytes_in_transit(5), member_bytes(5), "what is told counts");
     }
 }

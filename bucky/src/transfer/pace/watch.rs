@@ -55,7 +55,7 @@ impl Pace {
                 (None, format!("{}: no answer within {seconds} s", carbon.addr()))
             }
         };
-        if let Some(state) = self.saw(&watched.node, cache, options, Instant::now()) {
+        if let Some(state) = self.note(&watched.node, cache, options, Instant::now()) {
             let host = watched.node.host();
             output.say(CacheChange { host, state, cache, reason: &reason });
         }

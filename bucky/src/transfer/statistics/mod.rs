@@ -209,7 +209,7 @@ mod tests {
 
     /// D33: if nothing listens, the Go tool writes thousands of lines at its end.
     #[tokio::test]
-    async fn a_carbon_that_is_away_is_told_of_once() {
+    async fn a_carbon_that_is_down_is_reported_once() {
         // An address of its own, so that no other test can take the port in the meantime.
         let host = "127.0.39.1";
         let listener = tokio::net::TcpListener::bind((host, 0)).await.unwrap();

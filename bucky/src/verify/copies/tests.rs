@@ -79,7 +79,7 @@ fn a_copy_elsewhere_is_misplaced_and_the_owner_is_without() {
 }
 
 #[test]
-fn what_a_stray_has_and_the_owner_lacks_is_what_a_fill_would_bring() {
+fn an_owner_lacks_the_points_that_a_fill_would_bring() {
     let owner = sound(&[0, 1, 5]);
     let stray = sound(&[1, 2, 3, 9]);
     let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&stray))]);
@@ -109,7 +109,7 @@ fn a_stray_with_nothing_new_is_only_misplaced() {
 
 /// Points of both resolutions are compared, each archive alone.
 #[test]
-fn what_a_coarser_archive_lacks_is_told_by_that_archive() {
+fn each_archive_reports_the_points_that_it_lacks() {
     let mut stray = file("60:1440,300:2016", &[]);
     let owner = stray.clone();
     let coarse = 16 + 24 + 1440 * 12;
@@ -124,7 +124,7 @@ fn what_a_coarser_archive_lacks_is_told_by_that_archive() {
 }
 
 #[test]
-fn owners_that_differ_are_told_but_not_the_points_that_are_on_their_way() {
+fn owners_that_differ_are_reported_but_not_their_newest_points() {
     let one = sound(&[0, 1, 2, 100, 101]);
     let other = sound(&[3, 100, 102]);
     let (_, findings) = look(&[0, 1], &[(0, Some(&one)), (1, Some(&other))]);
@@ -147,7 +147,7 @@ fn an_owner_without_a_copy_is_found_where_another_owner_has_one() {
 }
 
 #[test]
-fn a_corrupt_file_is_told_with_the_field_that_is_wrong_and_compared_with_nothing() {
+fn a_corrupt_file_is_reported_with_the_wrong_field_and_not_compared() {
     let owner = sound(&[0, 1]);
     let whole = sound(&[5]);
     let mut no_archives = whole.clone();
@@ -170,7 +170,7 @@ fn a_corrupt_file_is_told_with_the_field_that_is_wrong_and_compared_with_nothing
 }
 
 #[test]
-fn a_compressed_copy_is_no_finding_unless_it_would_have_to_be_compared() {
+fn a_compressed_copy_is_a_finding_only_if_it_must_be_compared() {
     let compressed = b"whisper_compressed and so on".to_vec();
     let (examined, findings) = look(&[0], &[(0, Some(&compressed))]);
     assert_eq!((examined.compressed(), examined.points), (1, 0));
@@ -186,7 +186,7 @@ fn a_compressed_copy_is_no_finding_unless_it_would_have_to_be_compared() {
 }
 
 #[test]
-fn what_no_node_has_any_more_is_gone_and_not_missing_everywhere() {
+fn a_metric_that_no_node_has_any_more_is_gone_and_not_missing_everywhere() {
     let (_, findings) = look(&[0, 1], &[(3, None)]);
     assert_eq!(findings, [(0, FindingKind::Gone)]);
 }

@@ -83,7 +83,7 @@ proptest! {
     /// Whatever the copies hold, also expired points and other retentions, the result is that of comparing
     /// contents.
     #[test]
-    fn what_is_found_by_points_is_what_is_found_by_contents(
+    fn comparing_points_and_comparing_contents_find_the_same(
         one in ages(), two in ages(), three in ages(),
         slots in (60..130_u32, 60..130_u32, 60..130_u32),
         owners in prop_oneof![Just(vec![0]), Just(vec![0, 1])],
@@ -101,7 +101,7 @@ proptest! {
 }
 
 #[test]
-fn points_in_the_future_and_where_they_stand_are_told() {
+fn points_in_the_future_and_their_slots_are_reported() {
     // The misplaced copy has a point in a slot where the owner has one from the future, and another point in
     // the future.
     let owner = file(60, 100, &[50, -70]);

@@ -53,7 +53,7 @@ fn report(json: bool, findings: &[MetricFinding], ending: &Ending<'_>) -> (Strin
 
 /// A verification whose reader has gone away continues: scripts look at its exit code.
 #[test]
-fn findings_count_though_nobody_reads_them() {
+fn findings_count_even_if_nothing_reads_them() {
     for (json, unread) in
         [(true, Unread::AtOnce), (false, Unread::AtOnce), (true, Unread::AtTheFlush)]
     {
@@ -103,7 +103,7 @@ fn findings_are_grouped_and_say_what_to_do_next() {
 
 /// The state between a copy and the delete of its sources: deleting the sources loses nothing.
 #[test]
-fn where_owners_have_all_that_misplaced_copies_have_it_is_said() {
+fn the_report_says_if_owners_have_all_points_of_misplaced_copies() {
     const SAID: &str = "No misplaced copy has a point that its owner lacks.";
     let counts = VerifyCounts { metrics: 12, ..VerifyCounts::default() };
     let findings = findings();
@@ -226,7 +226,7 @@ fn advice_repeats_the_nodes_that_are_to_be_drained() {
 }
 
 #[test]
-fn what_was_broken_off_is_never_all_in_place() {
+fn a_verification_that_broke_off_is_never_all_in_place() {
     let mut ending = ending(VerifyCounts { metrics: 5, in_place: 5, ..VerifyCounts::default() });
     ending.broken_off = Some("cannot reach b:4242".into());
     let (text, _) = report(false, &[], &ending);

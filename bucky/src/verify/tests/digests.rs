@@ -71,7 +71,7 @@ async fn copies_that_differ_are_sent_and_compared_point_by_point() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_does_not_know_the_route_is_read_and_so_is_what_lies_beside_it() {
+async fn a_node_without_the_route_is_read_and_so_are_its_neighbours() {
     let hosts = ["127.0.73.1", "127.0.73.2"];
     let name = name_of(&hosts, 1);
     let nodes = vec![

@@ -181,7 +181,7 @@ async fn verify(seed: &DaemonAddr, words: &[&str]) -> (Outcome, String, String) 
 
 /// A metric is healed and deleted between the first reading and the second.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_moves_while_it_is_looked_at_is_not_reported() {
+async fn a_metric_that_moves_while_it_is_read_is_not_reported() {
     let hosts = ["127.0.61.1", "127.0.61.2"];
     let name = name_of(&hosts, 1);
     let mut stray = node(hosts[0], &[(&name, file(&[1]))]);
@@ -203,7 +203,7 @@ async fn what_moves_while_it_is_looked_at_is_not_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_listed_and_is_nowhere_is_told_unless_the_list_may_be_old() {
+async fn a_listed_metric_that_no_node_has_is_reported_unless_the_list_may_be_old() {
     let hosts = ["127.0.62.1", "127.0.62.2"];
     let name = name_of(&hosts, 0);
     let nodes = || {

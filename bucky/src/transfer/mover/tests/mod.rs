@@ -35,7 +35,7 @@ fn failures(end: &BatchEnd) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_all_owners_healed_is_deleted_with_their_receipt() {
+async fn a_metric_that_all_owners_healed_is_deleted_with_their_receipt() {
     let (a, b) = (daemon(heals_all("x")).await, daemon(heals_all("x")).await);
     let (c, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
     let members = vec![
@@ -68,7 +68,7 @@ async fn without_a_delete_the_source_is_not_even_asked() {
 }
 
 #[tokio::test]
-async fn what_one_owner_refuses_is_named_and_not_deleted() {
+async fn a_metric_that_one_owner_refuses_is_named_and_not_deleted() {
     let a = daemon(heals_all("x")).await;
     let b = daemon(|request| {
         let line = |metric| match pulled(&request).iter().position(|name| name == metric) {
@@ -95,7 +95,7 @@ async fn what_one_owner_refuses_is_named_and_not_deleted() {
 
 /// D30: the Go tool loses points that are written between copy and delete.
 #[tokio::test]
-async fn what_changed_meanwhile_is_healed_again_before_it_is_deleted() {
+async fn a_source_that_has_changed_is_healed_again_before_it_is_deleted() {
     let pulls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&pulls);
     let a = daemon(move |request| {
@@ -122,7 +122,7 @@ async fn what_changed_meanwhile_is_healed_again_before_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn what_changes_all_the_time_is_left_and_named() {
+async fn a_source_that_changes_all_the_time_is_left_and_named() {
     let a = daemon(heals_all("x")).await;
     let (b, _) = source(|_, _| DeleteOutcome::Changed).await;
     let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
@@ -132,7 +132,7 @@ async fn what_changes_all_the_time_is_left_and_named() {
 }
 
 #[tokio::test]
-async fn owners_that_healed_from_two_contents_are_no_receipt() {
+async fn owners_that_healed_from_two_contents_give_no_receipt() {
     let pulls = Arc::new(AtomicUsize::new(0));
     let a = daemon(heals_all("late")).await;
     let b = daemon(move |request| {
@@ -222,7 +222,7 @@ async fn an_owner_that_is_restarted_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_owner_that_answers_without_end_is_no_owner() {
+async fn an_owner_that_answers_for_ever_is_not_believed() {
     let a = daemon(|request| {
         let mut lines = vec![healed(&"other".parse().unwrap(), "x"); 10_000];
         lines.extend(pulled(&request).iter().map(|metric| healed(metric, "x")));
@@ -239,7 +239,7 @@ async fn an_owner_that_answers_without_end_is_no_owner() {
 /// A node that is drained as `localhost` is another node for each owner: nothing was moved, and everything
 /// was reported as done.
 #[tokio::test]
-async fn what_an_owner_does_not_find_at_a_source_that_has_it_is_not_gone() {
+async fn a_metric_that_its_source_has_is_not_gone_whatever_the_owner_finds() {
     let a = daemon(|request| {
         let line = |metric: &MetricName| HealLine {
             outcome: HealOutcome::Failed,
@@ -267,7 +267,7 @@ async fn what_an_owner_does_not_find_at_a_source_that_has_it_is_not_gone() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_gone_is_no_failure_and_nothing_is_deleted() {
+async fn a_source_that_is_gone_is_not_a_failure_and_nothing_is_deleted() {
     let a = daemon(|request| {
         let line = HealLine {
             outcome: HealOutcome::Refused,
@@ -337,7 +337,7 @@ fn files(name: &str, content: &[u8], mtime: i64) -> GoFiles {
 
 /// `bucky heal` is not a move: a source stays, whatever else the run may do.
 #[tokio::test]
-async fn what_is_brought_stays_at_its_source() {
+async fn a_metric_that_is_brought_stays_at_its_source() {
     let a = daemon(heals_all("x")).await;
     let (b, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
     let members = vec![FakeMember::v1("a", a), FakeMember::v1("b", b)];

@@ -20,7 +20,7 @@ async fn a_go_daemons_metric_is_healed_at_ours_and_then_deleted() {
 
 /// D30, at a Go daemon: a write after the copy shows in size, modification time or, if it is recent, content.
 #[tokio::test]
-async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
+async fn a_go_daemons_metric_that_was_written_to_after_the_copy_is_copied_again() {
     let (before, after) = (whisper(&[2, 3]), whisper(&[1, 2, 3]));
     // The same second: neither size nor modification time shows it.
     let (theirs, ours) = (files("m", &before, i64::from(unix_now())), GoFiles::default());
@@ -133,7 +133,7 @@ async fn a_go_daemons_metric_that_is_in_use_by_its_own_clock_stays() {
 
 /// D2, D8: a Go daemon answers 200 although its fill dropped points; the source must stay then.
 #[tokio::test]
-async fn what_a_go_daemon_did_not_take_is_not_deleted() {
+async fn a_metric_that_a_go_daemon_did_not_store_is_not_deleted() {
     let (content, part) = (whisper(&[1, 2, 3]), whisper(&[1, 3]));
     let (from, to) = (files("m", &content, 1_000), GoFiles::default());
     let a = go_daemon(Arc::clone(&to), move |_| part.clone(), |_| ()).await;
@@ -162,7 +162,7 @@ async fn a_go_daemon_that_takes_all_is_a_destination() {
 
 /// D45: the Go tool stores anything, and sends it on.
 #[tokio::test]
-async fn what_is_no_whisper_file_is_not_sent_on() {
+async fn a_file_that_is_not_valid_is_not_sent_on() {
     let (from, to) = (files("m", b"29 bytes of text and no more.", 1_000), GoFiles::default());
     let a = healing_daemon(Arc::clone(&to)).await;
     let b = go_daemon(Arc::clone(&from), |content| content, |_| ()).await;
