@@ -20,7 +20,7 @@ pub(crate) fn advance(
     let mut state = state.clone();
     let live = state.nodes[heal.at].live;
     match (heal.phase, live) {
-        (HealPhase::Sent, None) => Some((Name::PutDown, state, going(heal, HealPhase::Staged))),
+        (HealPhase::Sent, None) => Some((Name::WriteNew, state, going(heal, HealPhase::Staged))),
         (HealPhase::Staged, None) => {
             put_in_place(&mut state, &heal);
             Some((Name::PutInPlace, state, going(heal, HealPhase::Written(Outcome::Created))))

@@ -55,7 +55,7 @@ names! {
     Read: "read" in "buckyd/src/store", "reads the file, and sends it";
     SourceGone: "read" in "buckyd/src/store", "finds no file to send";
     // Step 2b, and 3.
-    PutDown: "put_down" in "buckyd/src/store", "stages the new file, and syncs it (`sync_staged`)";
+    WriteNew: "write_new" in "buckyd/src/store", "stages the new file, and syncs it (`sync_staged`)";
     // Step 2a, in two halves: between them only the holder of the lock may write, but any process may
     // truncate.
     FillOpen: "fill_open" in "buckyd/src/store", "locks and reads the file, and plans the fill";
@@ -75,13 +75,13 @@ names! {
     DeleteMissing: "delete_one" in "buckyd/src/store", "finds no file: counts as deleted";
     // Step 8.
     ReadTombstones: "read_tombstones" in "buckyd/src/store", "reads the tombstone after the grace time";
-    Ask: "ask" in "buckyd/src/sweeper", "asks the owner: complete";
-    AskLacks: "ask" in "buckyd/src/sweeper", "asks the owner: not complete, so sends the tombstone (`heal`)";
+    Ask: "ask_owner" in "buckyd/src/sweeper", "asks the owner: complete";
+    AskLacks: "ask_owner" in "buckyd/src/sweeper", "asks the owner: not complete, so sends the tombstone (`heal`)";
     HealChanged: "heal" in "buckyd/src/sweeper", "sees that the tombstone has changed, so sends it";
     // Step 9.
-    CompareSame: "bury_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: the same";
-    CompareChanged: "bury_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: it has changed, and waits";
-    Unlink: "bury_one" in "buckyd/src/store", "unlinks the tombstone";
+    CompareSame: "unlink_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: the same";
+    CompareChanged: "unlink_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: it has changed, and waits";
+    Unlink: "unlink_one" in "buckyd/src/store", "unlinks the tombstone";
     // Writers.
     Looks: "" in "", "checks whether the file exists";
     Opens: "" in "", "opens the file";

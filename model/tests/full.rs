@@ -73,14 +73,14 @@ fn a_move_that_nothing_disturbs_is_nine_steps() {
         functions,
         [
             "read",
-            "put_down",
+            "write_new",
             "put_in_place",
             "sync_final",
             "delete_one",
             "read_tombstones",
-            "ask",
-            "bury_one",
-            "bury_one"
+            "ask_owner",
+            "unlink_one",
+            "unlink_one"
         ]
     );
 }

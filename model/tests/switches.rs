@@ -150,7 +150,7 @@ fn a_confirmation_of_what_is_not_on_the_disk_is_none_after_a_power_cut() {
     scenario.mishaps = Mishaps { kills: 1, power_cuts: 1 };
     let found = loss(&scenario, |rules| rules.syncs_before_confirm = false);
     assert!(found.steps.last().unwrap().contains("loses its power"), "{found}");
-    assert!(found.steps.iter().any(|step| step.contains("`ask`")), "{found}");
+    assert!(found.steps.iter().any(|step| step.contains("`ask_owner`")), "{found}");
 }
 
 /// Carbon creates a file with another schema after the delete. It was in no plan that the operator agreed to.
