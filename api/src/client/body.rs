@@ -17,7 +17,7 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The connection broke.
-    #[error("the connection broke")]
+    #[error("the connection was lost")]
     Broken(#[source] NetworkError),
     /// The daemon sent nothing for too long.
     #[error("no data for {} s", .0.as_secs())]

@@ -46,7 +46,7 @@ pub enum ClientError {
         after: Duration,
     },
     /// The connection was lost before the head of the answer arrived.
-    #[error("the connection to {addr} broke at {route}")]
+    #[error("the connection to {addr} was lost during {route}")]
     Broken {
         /// The daemon.
         addr: DaemonAddr,

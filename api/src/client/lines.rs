@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 use super::body::{BodyError, ByteStream};
 use super::error::ClientError;
 use crate::DaemonAddr;
-use crate::counted::counted;
 use crate::ndjson::{Lines, LinesError, parse_line};
 
 /// The most bytes that all lines of an answer take: twice a page of the longest names.
@@ -103,10 +102,7 @@ impl AnswerLines {
 
     /// The error for an answer with more lines than `limit`, which the request asked for.
     pub fn too_many(&self, limit: usize) -> ClientError {
-        let found = format!(
-            "more than {}, which is what was asked for",
-            counted(limit as u64, "line", "lines")
-        );
+        let found = format!("more lines than the request's limit of {limit}");
         ClientError::BadAnswer { addr: self.addr.clone(), route: self.route, found }
     }
 

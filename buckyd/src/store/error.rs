@@ -168,7 +168,7 @@ pub(crate) enum StoreError {
     /// It is not a valid Whisper file, so whether its owners hold its points cannot be determined.
     #[error(
         "{path} is not a valid Whisper file, and is not deleted: the points that its owners must hold cannot be \
-         determined; if you do not need the file, move it aside by hand"
+         determined; if you do not need the file, move it aside"
     )]
     NotWhole {
         /// The path.

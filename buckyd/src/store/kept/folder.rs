@@ -147,7 +147,7 @@ impl KeptFolder<'_> {
             } else {
                 let file = self.kept.path.join(&self.name).join(NEW);
                 tracing::warn!(metric = %path.display(), file = %file.display(), "a file of another process was left \
-                     here; check it, and put it back by hand");
+                     here; check it, and move it back");
             }
         }
         self.drop_second_name(tree, path)?;

@@ -102,7 +102,7 @@ impl fmt::Display for Waits {
         match self {
             Self::NotWhisper => f.write_str(
                 "it is not a valid Whisper file, so the points that its owners must hold cannot be determined; check \
-                 the file in the folder of tombstones, and remove it by hand if you do not need it",
+                 the file in the folder of tombstones, and remove it if you do not need it",
             ),
             Self::WrittenTo => f.write_str("a writer still writes to it"),
             Self::NoAnswer(owner) => write!(f, "{owner} did not confirm it"),
