@@ -1,4 +1,4 @@
-//! A heal at an owner: `HealBatch` of `buckyd/src/store/heal.rs`, for one metric.
+//! A heal at an owner: `VolumeBatch` of `buckyd/src/store/heal/mod.rs`, for one metric.
 
 use crate::file::{Image, Points};
 use crate::scenario::{Nodes, Policy, Scenario};
