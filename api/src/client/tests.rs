@@ -114,7 +114,7 @@ async fn lines_that_never_end_are_refused() {
     let daemon = endless(0, line).await;
     let lines = daemon.misplaced(&MisplacedQuery::default()).await.unwrap();
     let error = lines.collect_at_most::<crate::MisplacedLine>(5).await.unwrap_err();
-    assert!(error.to_string().contains("more than 5 lines") && !error.may_pass(), "{error}");
+    assert!(error.to_string().contains("the request's limit of 5") && !error.may_pass(), "{error}");
 }
 
 /// A hundred thousand lines of a megabyte would be a hundred gigabytes.
