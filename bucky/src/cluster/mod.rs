@@ -147,15 +147,18 @@ impl Cluster {
             .filter_map(Member::document)
             .fold(reference, |document, other| completed(&document, other));
         findings.extend(judge(&document, &members));
-        Ok(Self {
-            seed,
-            document,
-            members,
-            findings,
-            series: Series::default(),
-            client,
-            ring: OnceLock::new(),
-        })
+        Ok(Self::of(client, seed, document, members, findings))
+    }
+
+    fn of(
+        client: Client,
+        seed: DaemonAddr,
+        document: RingDocument,
+        members: Vec<Member>,
+        findings: Vec<ClusterFinding>,
+    ) -> Self {
+        let (series, ring) = (Series::default(), OnceLock::new());
+        Self { seed, document, members, findings, series, client, ring }
     }
 
     /// Does what [`Self::discover`] does, and refuses the cluster unless all nodes answer and agree. Warns of
@@ -192,15 +195,7 @@ impl Cluster {
         let findings = judge(&document, &members);
         let client = Client::new(bucky_api::Timeouts::default()).unwrap();
         let seed = members[0].addr().clone();
-        Self {
-            seed,
-            document,
-            members,
-            findings,
-            series: Series::default(),
-            client,
-            ring: OnceLock::new(),
-        }
+        Self::of(client, seed, document, members, findings)
     }
 
     /// The ring, ready to place metrics.
