@@ -5,38 +5,39 @@
 //! goes early. A file that is too long for memory is in a temporary file, and is sent alone, piece by piece.
 //! An owner counts as restored only if it reports that itself, which it does once the batch is durable there.
 
+mod pending;
+mod sending;
+
 use std::collections::HashSet;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bucky_api::OnSchemaDifference;
 use bucky_api::archive::FileMeta;
-use bucky_api::{ClientError, Encoding, HealLine, HealOrders, OnSchemaDifference, Problem};
 use bucky_whisper::{Digest, MetricName};
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::batch_body::{BatchFile, batch_body};
-use super::long_body::long_body;
-use crate::chain;
+pub(crate) use self::pending::PendingFile;
+use self::pending::{FILE_COST_BYTES, FileContent, FileProgress};
+use self::sending::{DeliverySetback, failure, heal, outcome, setback};
 use crate::fleet::Node;
 use crate::patience::{NextStep, Patience, Trouble, halves, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
 use crate::run::tally::{Effect, Tally};
-use crate::spool::{Content, Spool};
-use crate::transfer::go::owner::GoUpload;
+use crate::spool::Content;
+use crate::transfer::batch::BatchLimits;
 
 /// How many KiB all held files together may have: those that wait for a full batch, and those in transit.
 const HELD_KIB: u32 = 32 * 1024;
-/// The most bytes of a batch's files together, and the most files.
-const BATCH_BYTES: usize = 4 << 20;
-const BATCH_FILES: usize = 500;
-/// What a file takes in addition to its content.
-const FILE_COST_BYTES: usize = 1024;
-/// The longest file that is sent to a Go daemon: it goes in one piece, from memory.
-const GO_FILE_BYTES: u64 = 256 << 20;
+/// When a batch of files is full.
+const LIMITS: BatchLimits = BatchLimits {
+    bytes: 4 << 20,
+    metrics: 500,
+    held_bytes: HELD_KIB as usize * 1024,
+    patience: u64::MAX,
+};
 
 /// A file of an archive.
 pub(crate) struct Restored {
@@ -46,30 +47,6 @@ pub(crate) struct Restored {
     pub(crate) digest: Digest,
     /// Whether the archive stores it with holes. Its owners then store it with holes too.
     pub(crate) is_sparse: bool,
-}
-
-/// A file that not all of its owners have settled yet.
-pub(crate) struct PendingFile {
-    metric: MetricName,
-    meta: FileMeta,
-    digest: Digest,
-    is_sparse: bool,
-    content: FileContent,
-    open: Mutex<FileProgress>,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-/// The content of a file.
-enum FileContent {
-    Held(Bytes),
-    Spooled(Spool),
-}
-
-/// What its owners have reported so far.
-struct FileProgress {
-    owners: usize,
-    effect: Option<Effect>,
-    failures: Vec<Failure>,
 }
 
 /// Brings files to their owners.
@@ -196,65 +173,13 @@ impl Delivery {
 }
 
 fn is_full(files: &[Arc<PendingFile>]) -> bool {
-    files.len() >= BATCH_FILES
-        || files.iter().map(|file| file.bytes()).sum::<usize>() >= BATCH_BYTES
-}
-
-impl PendingFile {
-    fn bytes(&self) -> usize {
-        let held = match &self.content {
-            FileContent::Held(content) => content.len(),
-            FileContent::Spooled(_) => 0,
-        };
-        held + FILE_COST_BYTES
-    }
-
-    /// The file for a batch, or `None` if it goes alone.
-    fn to_send(&self) -> Option<BatchFile> {
-        let FileContent::Held(content) = &self.content else { return None };
-        let Self { metric, meta, digest, is_sparse, .. } = self;
-        Some(BatchFile {
-            metric: metric.clone(),
-            meta: *meta,
-            digest: *digest,
-            is_sparse: *is_sparse,
-            content: content.clone(),
-        })
-    }
-
-    /// The file for a Go daemon.
-    async fn go_upload(&self, node: &Node) -> Result<GoUpload, Failure> {
-        let content = match &self.content {
-            FileContent::Held(content) => content.clone(),
-            FileContent::Spooled(spool) if spool.len_bytes() > GO_FILE_BYTES => {
-                let bytes = spool.len_bytes();
-                let reason = format!(
-                    "it has {bytes} bytes, and a daemon of the Go tool is given at most {GO_FILE_BYTES}; run buckyd there"
-                );
-                return Err(failure(node, FailureKind::of(Some(Problem::TooLarge)), reason));
-            }
-            FileContent::Spooled(spool) => {
-                let spool = spool.clone();
-                let read = tokio::task::spawn_blocking(move || spool.content()).await;
-                let read = read.map_err(io::Error::other).and_then(|read| read);
-                read.map_err(|error| failure(node, FailureKind::Storage, error.to_string()))?.into()
-            }
-        };
-        let Self { metric, meta, digest, .. } = self;
-        Ok(GoUpload { metric: metric.clone(), meta: *meta, digest: *digest, content })
-    }
+    LIMITS.is_full(files.len(), files.iter().map(|file| file.bytes() as u64).sum())
 }
 
 /// Files that are sent together.
 struct DeliveryWork {
     files: Vec<Arc<PendingFile>>,
     patience: Patience,
-}
-
-/// Why an attempt left files undone.
-struct DeliverySetback {
-    trouble: Trouble,
-    failure: Failure,
 }
 
 impl Shared {
@@ -385,85 +310,4 @@ impl Shared {
             (None, None) => {}
         }
     }
-}
-
-/// The result in the owner's line about a file.
-fn outcome(
-    node: &Node,
-    file: &PendingFile,
-    line: Option<HealLine>,
-) -> Result<Effect, DeliverySetback> {
-    let passing = |kind, reason: &str| DeliverySetback {
-        trouble: Trouble::Passing,
-        failure: failure(node, kind, reason.to_owned()),
-    };
-    let line = line
-        .ok_or_else(|| passing(FailureKind::NoAnswer, "the owner's answer does not mention it"))?;
-    if line.outcome.is_healed() {
-        if line.digest != Some(file.digest) {
-            return Err(passing(
-                FailureKind::DamagedOnTheWay,
-                "the owner received different content",
-            ));
-        }
-        return Ok(Effect { outcome: line.outcome, points: line.points, bytes: line.bytes });
-    }
-    let may_pass = line.problem.is_some_and(Problem::may_pass);
-    let trouble = if may_pass { Trouble::Passing } else { Trouble::Lasting };
-    Err(DeliverySetback {
-        trouble,
-        failure: failure(node, FailureKind::of_line(&line), line.reason),
-    })
-}
-
-/// Why `node` did not take files. If the connection broke and the node answers nothing else either, as a
-/// frozen daemon does, it does not answer, and fewer files would not help. The run also gives up on a node
-/// whose connections break for long.
-async fn setback(node: &Node, error: ClientError) -> DeliverySetback {
-    let broke = is_broken(&error) || matches!(error, ClientError::Lines { .. });
-    let silence = if broke { node.daemon.status().await.err() } else { None };
-    let silence = silence.filter(|error| is_silence(error) || is_broken(error));
-    let is_away = silence.is_some() || is_silence(&error);
-    let error = silence.unwrap_or(error);
-    let reason = chain(&error);
-    if is_away || broke {
-        node.unreachable(&reason);
-    }
-    let kind = if is_away { FailureKind::NodeAway } else { FailureKind::TransferFailed };
-    DeliverySetback { trouble: Trouble::of(&error), failure: failure(node, kind, reason) }
-}
-
-fn is_silence(error: &ClientError) -> bool {
-    matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. })
-}
-
-fn is_broken(error: &ClientError) -> bool {
-    matches!(error, ClientError::Broken { .. })
-}
-
-fn failure(node: &Node, kind: FailureKind, reason: String) -> Failure {
-    Failure { node: node.addr().clone(), kind, reason }
-}
-
-async fn heal(
-    node: &Node,
-    files: &[Arc<PendingFile>],
-    on_schema_difference: OnSchemaDifference,
-) -> Result<Vec<HealLine>, ClientError> {
-    let orders = HealOrders { replace_corrupt: false, on_schema_difference };
-    let long = files.iter().find_map(|file| match &file.content {
-        FileContent::Held(_) => None,
-        FileContent::Spooled(spool) => Some((file, spool)),
-    });
-    let answer = match long {
-        Some((file, spool)) => {
-            let stream = long_body(file.metric.clone(), file.meta, file.is_sparse, spool.clone());
-            node.daemon.heal_long(orders, spool.len_bytes(), stream).await?
-        }
-        None => {
-            let stream = batch_body(files.iter().filter_map(|file| file.to_send()).collect());
-            node.daemon.heal_by(orders, Encoding::Identity, stream).await?
-        }
-    };
-    answer.collect_at_most(files.len()).await
 }
