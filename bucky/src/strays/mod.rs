@@ -351,7 +351,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_longer_than_asked_for_is_refused() {
         let error = chain(&read(page(0..PAGE + 1, OWNER)).await.unwrap_err());
-        assert!(error.contains("more than"), "{error}");
+        assert!(error.contains("more lines than the request's limit of 50"), "{error}");
     }
 
     /// The daemon was restarted with another ring after the plan was made.

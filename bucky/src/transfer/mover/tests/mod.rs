@@ -232,7 +232,11 @@ async fn an_owner_that_answers_for_ever_is_not_believed() {
     let (b, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
     let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
     let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
-    assert!(failures(&end)[0].contains("more than 1 lines"), "{:?}", failures(&end));
+    assert!(
+        failures(&end)[0].contains("more lines than the request's limit of 1"),
+        "{:?}",
+        failures(&end)
+    );
     assert!(deletes.lock().unwrap().is_empty());
 }
 
