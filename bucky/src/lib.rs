@@ -121,8 +121,8 @@ pub fn journal_whole_bytes(
 fn run_command(command: cli::Command, output: &std::sync::Arc<Output>) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        // SIGUSR1 asks a move how far it is. In other commands it must not end the program. Once it is
-        // listened for, the default action is off for the whole process.
+        // SIGUSR1 asks a move to stop, and how far it is. In other commands it must not end the program. Once
+        // it is listened for, the default action is off for the whole process.
         let _ignored = signal(SignalKind::user_defined1())?;
         cli::run(command, output).await
     });

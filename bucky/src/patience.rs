@@ -86,8 +86,8 @@ impl Waits {
     }
 }
 
-/// The two halves of items that failed together, so that one bad item does not fail the others. The half that comes first is
-/// the last, on top of a stack.
+/// The two halves of items that failed together, so that one bad item does not fail the others. The half that
+/// comes first is the last, on top of a stack.
 pub(crate) fn halves<T>(mut items: Vec<T>) -> [Vec<T>; 2] {
     let second = items.split_off(items.len() / 2);
     [second, items]

@@ -289,7 +289,8 @@ fn no_struct_is_too_wide() {
     assert_eq!(wide, Vec::<String>::new());
 }
 
-/// The modules of `bucky` in which a name occurs: of a method that is called, or of the last two parts of a path.
+/// The modules of `bucky` in which a name occurs: of a method that is called, or of the last two parts of a
+/// path.
 fn modules_that_name(names: &[&str]) -> Vec<String> {
     struct Names<'n> {
         wanted: &'n [&'n str],
@@ -323,8 +324,8 @@ fn modules_that_name(names: &[&str]) -> Vec<String> {
     naming.map(|(name, _)| name).collect()
 }
 
-/// Nothing asks whether a daemon is ours or the Go tool's: it asks for an ability (`cluster::kind`). The answers of discovery are
-/// taken apart where they are shown.
+/// Nothing asks whether a daemon is ours or the Go tool's: it asks for an ability (`cluster::kind`). The
+/// answers of discovery are taken apart where they are shown.
 #[test]
 fn the_kind_of_a_daemon_is_asked_for_in_one_place() {
     assert_eq!(modules_that_name(&["DaemonKind::V1", "DaemonKind::Go"]), ["cluster"]);
@@ -334,8 +335,8 @@ fn the_kind_of_a_daemon_is_asked_for_in_one_place() {
     );
 }
 
-/// A file is deleted without a condition in two places: for an operator who wants it gone, and with a receipt for what moved one
-/// by one.
+/// A file is deleted without a condition in two places: for an operator who wants it gone, and with a receipt
+/// for what moved one by one.
 #[test]
 fn a_file_is_deleted_with_a_receipt_or_by_the_operator() {
     assert_eq!(modules_that_name(&["go_delete"]), ["deletion", "transfer::go::delete"]);

@@ -85,7 +85,7 @@ fn a_flipped_bit_anywhere_never_puts_a_content_under_another_name() {
     }
 }
 
-/// Otherwise `POST /v1/archive` of a store in which nothing can be read would note every metric.
+/// Otherwise `GET /v1/archive` of a store in which nothing can be read would note every metric.
 #[test]
 fn a_report_too_long_to_be_read_is_not_written() {
     let mut writer = ArchiveWriter::new(Vec::new());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use bucky_api::clock::unix_now;
+use bucky_api::clock::whisper_now;
 
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -50,7 +50,10 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let start = args.start.unwrap_or_else(|| i64::from(unix_now()));
+    let start = match args.start {
+        Some(start) => start,
+        None => i64::from(whisper_now()?),
+    };
     let listed = match &args.file {
         None => None,
         Some(path) => Some(

@@ -30,8 +30,8 @@ const PAGES: usize = 12_000;
 const LONGEST_PAGE: usize = 5_000;
 /// The fewest names asked for in one request: the request itself costs more than this many names.
 const SHORTEST_PAGE: usize = 100;
-/// The most names sent in one request. A Go daemon takes a list that it cannot read for an empty one (D1), so
-/// lists stay short.
+/// The most names sent in one request. A Go daemon takes a list that it cannot read for no list at
+/// all, which means all metrics (D1), so lists stay short.
 pub(crate) const NAMES_SENT: usize = 2_000;
 
 /// How many names to ask for in one request if this many nodes are read at the same time. Memory does not

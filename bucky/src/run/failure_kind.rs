@@ -46,7 +46,8 @@ pub(crate) enum FailureKind {
     CutOff,
     /// The file is longer than a transfer may be.
     TooLarge,
-    /// Points have no place at an owner although the schemas are equal: newer points take their slots.
+    /// Points have no place at an owner, and not only because of its schema: newer timestamps are in their
+    /// slots, or the source has two archives of one resolution.
     NoPlace,
     /// The token does not allow it.
     NotAllowed,

@@ -1,5 +1,5 @@
 //! The operator's request to stop. The first finishes what is in progress; the second stops at once. SIGUSR1
-//! asks how far the run is.
+//! counts as a first request, and also asks how far the run is.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -68,8 +68,9 @@ impl HealRules {
         Clocks { earliest: now.min(there.saturating_sub(error)), latest: now.max(there) }
     }
 
-    /// Whether the received file takes the place of the existing one, which could not be filled because of `failure`: a corrupt
-    /// file is replaced if that was asked for, and kept aside. Otherwise it stays, and the metric at its source too.
+    /// Whether the received file takes the place of the existing one, which could not be filled because of
+    /// `failure`: a corrupt file is replaced if that was asked for, and kept aside. Otherwise it stays, and
+    /// the metric at its source too.
     pub(super) fn replaces(&self, failure: &Failure) -> bool {
         self.may_replace() && failure.problem == Problem::DestinationDamaged
     }

@@ -46,7 +46,8 @@ impl OwnerAnswers {
 }
 
 impl Sweeper {
-    /// Asks `owner` about these tombstones. What it said nothing about is not in the result.
+    /// Asks `owner` about these tombstones. What it said nothing about is not in the result, unless the
+    /// exchange failed: then the answer is the reason.
     pub(super) async fn ask_owner(
         &self,
         batch: &BatchId,

@@ -31,7 +31,7 @@ use crate::transfer::batch::BatchLimits;
 
 /// How many KiB all held files together may have: those that wait for a full batch, and those in transit.
 const HELD_KIB: u32 = 32 * 1024;
-/// When a batch of files is full.
+/// When a batch of files is full. [`HELD_KIB`] limits what waits; a batch goes early only because of it.
 const LIMITS: BatchLimits = BatchLimits {
     bytes: 4 << 20,
     metrics: 500,

@@ -24,8 +24,8 @@ use super::resume::Resume;
 const JOURNAL_LEVEL: u32 = 1;
 /// The longest line that is read; lines that are written are far shorter.
 const LINE_LIMIT_BYTES: u64 = 1024 * 1024;
-/// How many failed metrics of all sources are remembered. A source that exceeds this is read again from its
-/// start.
+/// How many failed metrics of all sources are remembered. The source whose failure passes this is read
+/// again from its start.
 const FAILED_LIMIT: usize = 50_000;
 /// How long lines may wait before they are synced.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);

@@ -23,7 +23,7 @@ use crate::output::{Output, human_duration};
 use crate::plan::survey::StraySelection;
 use crate::run::stop::Stop;
 
-/// How many metrics all running batches of all sources may have. Each takes some hundred bytes while it
+/// How many metrics all running batches of all sources may have. Each takes some hundreds of bytes while it
 /// travels, so this limits the memory. It is enough to keep any number of workers busy with small files.
 const UNDER_WAY: u32 = 12_000;
 

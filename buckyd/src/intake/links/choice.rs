@@ -23,7 +23,7 @@ const LIMITS: f64 = 0.5;
 /// use more of them.
 const IDLE: f64 = 0.2;
 /// Below this rate, in bytes per second, processors cannot be the limit, however busy they are: one
-/// decompresses thirty times as much.
+/// compresses thirty times as much.
 const SLOW: f64 = 8e6;
 /// How many times as fast compressed archives must be. A smaller gain is not worth the processor time, and
 /// may be chance.

@@ -332,7 +332,7 @@ mod tests {
         let list = forced_list(&inventory, &owed, question, long).await.unwrap();
         assert!(list.contains("new"));
         assert!(inventory.list_of(2).is_none(), "the retry was answered from the scan it was owed");
-        // RequestedMetric again, it is a new question.
+        // Requested again, it is a new question.
         std::fs::write(prefix.path().join("newer.wsp"), b"").unwrap();
         let list = forced_list(&inventory, &owed, question, long).await.unwrap();
         assert!(list.contains("newer"));

@@ -105,7 +105,7 @@ impl VolumeBatch<'_> {
         let share = self.store.share_for_large(path, LARGE_FILL_BYTES)?;
         let (source, rules) = (LargeBytes::File(open), &self.rules);
         let preview = LargePreview { source, digest, rules, _share: share };
-        self.store.preview_large_from(path, &preview, &self.locks).map(previewed)
+        self.store.preview_large_from(path, &preview, &self.locks).map(outcome_of)
     }
 
     /// What `member`, a short file, would do to the long file at `path`.
@@ -117,7 +117,7 @@ impl VolumeBatch<'_> {
         let share = self.store.share_for_large_now(path)?;
         let (source, digest) = (LargeBytes::Memory(&member.content), member.digest);
         let preview = LargePreview { source, digest, rules: &self.rules, _share: share };
-        self.store.preview_large_from(path, &preview, &self.locks).map(previewed)
+        self.store.preview_large_from(path, &preview, &self.locks).map(outcome_of)
     }
 
     /// Takes the rest of a file that was cut off, and that was too long for memory before.
@@ -164,7 +164,7 @@ impl VolumeBatch<'_> {
                 return false;
             }
             Ok(existing) => {
-                let (outcome, holding) = previewed(existing);
+                let (outcome, holding) = outcome_of(existing);
                 line.outcome = outcome;
                 add_holding(&mut line, holding);
             }
@@ -211,8 +211,8 @@ impl VolumeBatch<'_> {
     }
 }
 
-/// The result of a preview of an existing file.
-fn previewed(existing: Existing) -> (HealOutcome, Holding) {
+/// The outcome for an existing file, filled or previewed.
+fn outcome_of(existing: Existing) -> (HealOutcome, Holding) {
     match existing {
         Existing::Unchanged(holding) => (HealOutcome::Unchanged, holding),
         Existing::Filled(holding) => (HealOutcome::Filled, holding),

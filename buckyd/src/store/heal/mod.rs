@@ -337,7 +337,8 @@ fn sync_one(store: &Store, path: &Path) -> Result<(), StoreError> {
     store.tree.sync_folders_of(path)
 }
 
-/// A fill in place needs no disk space, so a temporary file that finds none is the only obstacle.
+/// A fill in place needs no disk space. What is missing is memory, so the lack of space for a temporary file
+/// must not be reported as a full disk.
 fn no_room_for_it(error: StoreError) -> Failure {
     let reason = format!(
         "there is no memory now to fill it (--memory of this buckyd), and it cannot wait in a temporary file ({})",

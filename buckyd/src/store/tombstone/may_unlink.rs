@@ -69,7 +69,8 @@ pub(crate) enum Answer {
 /// All answers about one tombstone.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// What its owners answered. An owner that said nothing about it is not in here.
+    /// What its owners answered. An owner that said nothing about it is not in here, unless the exchange
+    /// failed: then it is there with [`Answer::No`].
     pub(crate) owners: BTreeMap<DaemonAddr, Answer>,
     /// For a tombstone without owners, the old file of a reshaped metric: what the metric's own file here
     /// has.
@@ -87,7 +88,7 @@ pub(crate) enum Waits {
     NoAnswer(DaemonAddr),
     /// This owner has no place for points that had a place there when the source was deleted.
     LostPlace(DaemonAddr),
-    /// This owner lacked points, and has them again.
+    /// This owner lacked points, and was sent them again.
     HealedAgain(DaemonAddr),
     /// The metric's own file was not checked.
     NotCheckedHere,
