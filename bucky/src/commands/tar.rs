@@ -30,8 +30,9 @@ use crate::output::Output;
         \x20 bucky tar -h graphite-1 -r . --zstd > backup.tar.zst\n\
         \x20 bucky tar -h graphite-1 -r '^app\\.' > app.tar",
     after_long_help = "Exit codes: 0 done, 1 some of it is not in the archive or could not be written,\n\
-        2 wrong usage, 3 the cluster is not healthy or not reachable, 130 stopped at once\n\
-        by a second Ctrl-C."
+        2 wrong usage, 3 the cluster is not healthy or not reachable, 130 stopped by\n\
+        Ctrl-C: the archive is cut off.",
+    mut_arg("workers", |arg| arg.help("Batches of metrics read at the same time"))
 )]
 pub(crate) struct Args {
     #[command(flatten)]
