@@ -23,7 +23,7 @@ pub(crate) const PASSED: u64 = 20;
 /// How metrics travel, and how many at once.
 #[derive(clap::Args, Debug)]
 pub(crate) struct BatchArgs {
-    /// Batches in progress at the same time, in the whole cluster
+    /// Concurrent batches in the whole cluster
     ///
     /// A node takes part in at most half as many transfers as its buckyd permits.
     #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers, help_heading = heading::LIMITS)]

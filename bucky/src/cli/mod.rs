@@ -268,11 +268,12 @@ fn mistake_of(error: clap::Error, name: &OsStr) -> EarlyExit {
     let lacks_host = error.kind() == ErrorKind::InvalidValue
         && context(ContextKind::InvalidArg).is_some_and(|flag| flag.starts_with("--host"))
         && context(ContextKind::InvalidValue).is_some_and(|value| value.is_empty());
-    let mut exit = EarlyExit::from(error);
     if lacks_host {
-        exit.message.push_str(&format!("\n-h is the host; for help: bucky help {name}"));
+        return EarlyExit::mistake(format!(
+            "bucky: -h is --host and needs HOST[:PORT]; for help: bucky help {name}"
+        ));
     }
-    exit
+    error.into()
 }
 
 /// Turns `-delete=false` into the switch with that meaning. Clap would drop an ordinary switch, and the

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     pub(crate) prefix: Option<MetricName>,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
-    /// Batches in progress at the same time
+    /// Concurrent batches
     #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
     #[command(flatten)]

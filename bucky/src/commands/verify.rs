@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Exit with 1 also if only the copies of owners differ from each other
     #[arg(long, help_heading = heading::OUTPUT)]
     pub(crate) strict: bool,
-    /// Batches read at the same time, in the whole cluster
+    /// Concurrent batches in the whole cluster
     #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
     /// Compression on the wire: identity, zstd, gzip or snappy

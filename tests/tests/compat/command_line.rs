@@ -75,7 +75,10 @@ fn mistakes_are_exit_2_with_a_word_on_standard_error_only() {
         (&["lsit"], "unknown command: lsit; did you mean list?"),
         (&["list", "-nosuch"], "--nosuch"),
         (&["list", "-h"], "--host"),
-        (&["rebalance", "-h"], "-h is the host; for help: bucky help rebalance"),
+        (
+            &["rebalance", "-h"],
+            "-h is --host and needs HOST[:PORT]; for help: bucky help rebalance",
+        ),
         (&["list", "-t"], "--timeout"),
         (&["list", "-t", "abc"], "--timeout"),
         (&["list", "-t", "0"], "--timeout"),
