@@ -11,7 +11,7 @@ use super::schema::SchemaArgs;
 use super::units::{bandwidth, bytes, rate, workers};
 use crate::plan::room::Reserve;
 use crate::transfer::batch::BatchLimits;
-use crate::transfer::options::{Batching, PaceOptions, Preparation, Travel};
+use crate::transfer::options::{Batching, PaceOptions, Preparation, SyncOptions, Travel};
 
 /// How many bytes half-full batches of all sources together may hold, at some 20 bytes a metric. With 200
 /// sources and 200 owners, batches get about 25 metrics with this limit.
@@ -74,6 +74,19 @@ impl BatchArgs {
             metrics_per_second: self.metrics_per_second,
             health: None,
         }
+    }
+
+    /// What the commands go by that fill and delete nothing.
+    ///
+    /// # Errors
+    /// [`crate::outcome::UsageError`] if points may be lost and `--yes` was not given.
+    pub(crate) fn fill_options(&self) -> anyhow::Result<SyncOptions> {
+        Ok(SyncOptions {
+            pace: self.pace(),
+            on_schema_difference: self.schema.confirmed()?,
+            errors: self.errors.clone(),
+            ..SyncOptions::default()
+        })
     }
 
     /// How large batches are, and how many run at once; `passed` full batches may overtake a half-full one.

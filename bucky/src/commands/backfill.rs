@@ -10,7 +10,6 @@ use crate::args::series::SeriesArgs;
 use crate::copy::{self, BackfillOrder};
 use crate::outcome::{MOVING_EXIT_CODES, Outcome, UsageError};
 use crate::output::Output;
-use crate::transfer::options::SyncOptions;
 
 /// Arguments of `bucky backfill`.
 #[derive(clap::Args)]
@@ -66,11 +65,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         series: args.series.read(output).await?,
         preparation: args.batches.preparation(args.force, args.no_op),
         batching: args.batches.batching(&args.cluster, 1),
-        sync: SyncOptions {
-            errors: args.batches.errors,
-            on_schema_difference: args.batches.schema.confirmed()?,
-            ..SyncOptions::default()
-        },
+        sync: args.batches.fill_options()?,
         verbose: args.cluster.verbose,
     };
     copy::backfill(args.cluster.client()?, order, output).await

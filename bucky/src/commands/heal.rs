@@ -12,7 +12,6 @@ use crate::heal::{self, HealOrder};
 use crate::names::Nothing;
 use crate::outcome::{MOVING_EXIT_CODES, Outcome};
 use crate::output::Output;
-use crate::transfer::options::SyncOptions;
 
 /// Arguments of `bucky heal`.
 #[derive(clap::Args)]
@@ -67,12 +66,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         series: args.series.read(output).await?,
         preparation: args.batches.preparation(!args.no_scan, args.no_op),
         batching: args.batches.batching(&args.cluster, 0),
-        sync: SyncOptions {
-            pace: args.batches.pace(),
-            on_schema_difference: args.batches.schema.confirmed()?,
-            errors: args.batches.errors,
-            ..SyncOptions::default()
-        },
+        sync: args.batches.fill_options()?,
         verbose: args.cluster.verbose,
     };
     heal::run(args.cluster.client()?, order, output).await

@@ -29,8 +29,8 @@ use crate::output::{Output, Table, human_bytes, human_count, human_duration};
         \x20 bucky servers -h graphite-1\n\
         \x20 bucky servers -h graphite-1 graphite-9\n\
         \x20     also show a node that is being drained",
-    after_long_help = "Exit codes: 0 all nodes are up and agree, 1 the output could not be written, 2 wrong\n\
-        usage, 3 not all nodes are up and agree, 130 stopped by Ctrl-C.",
+    after_long_help = "Exit codes: 0 all nodes are up and agree, 1 the output could not be written,\n\
+        2 wrong usage, 3 not all nodes are up and agree, 130 stopped by Ctrl-C.",
     mut_arg("max_clock_difference", |arg| arg.help("Report clocks that differ by more than this"))
 )]
 pub(crate) struct Args {
