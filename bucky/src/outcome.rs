@@ -2,6 +2,21 @@
 
 use std::process::ExitCode;
 
+/// The exit codes in the help of most commands.
+pub(crate) const EXIT_CODES: &str = concat!(
+    "Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not\n",
+    "healthy or not reachable, 130 stopped by Ctrl-C."
+);
+/// Those of commands that use local files only.
+pub(crate) const LOCAL_EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 130 stopped by Ctrl-C.";
+/// Those of commands that finish what is in progress at the first Ctrl-C.
+pub(crate) const MOVING_EXIT_CODES: &str = concat!(
+    "Exit codes: 0 done or nothing to do, 1 some of it failed or Ctrl-C stopped it,\n",
+    "2 wrong usage, 3 the cluster is not healthy or not reachable, 130 stopped at\n",
+    "once by Ctrl-C (the second one, or one before the work began)."
+);
+
 /// How a command ended; it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -13,7 +28,7 @@ pub enum Outcome {
     Usage,
     /// 3: the cluster is not healthy, or does not answer.
     Unhealthy,
-    /// 130: the operator stopped it a second time, and it stopped at once.
+    /// 130: the operator asked a second time to stop it, and it stopped at once.
     Interrupted,
 }
 

@@ -11,7 +11,7 @@ use super::schema::SchemaArgs;
 use super::units::{bandwidth, bytes, rate, workers};
 use crate::plan::room::Reserve;
 use crate::transfer::batch::BatchLimits;
-use crate::transfer::options::{Batching, PaceOptions, Preparation, Travel};
+use crate::transfer::options::{Batching, PaceOptions, Preparation, SyncOptions, Travel};
 
 /// How many bytes half-full batches of all sources together may hold, at some 20 bytes a metric. With 200
 /// sources and 200 owners, batches get about 25 metrics with this limit.
@@ -23,7 +23,7 @@ pub(crate) const PASSED: u64 = 20;
 /// How metrics travel, and how many at once.
 #[derive(clap::Args, Debug)]
 pub(crate) struct BatchArgs {
-    /// Batches in flight in the whole cluster
+    /// Concurrent batches in the whole cluster
     ///
     /// A node takes part in at most half as many transfers as its buckyd permits.
     #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers, help_heading = heading::LIMITS)]
@@ -34,19 +34,21 @@ pub(crate) struct BatchArgs {
     /// zstd is faster.
     #[arg(long, default_value = "auto", value_name = "CODING", help_heading = heading::LIMITS, hide_short_help = true)]
     encoding: Travel,
-    /// Most bytes in a batch (K, M, G are powers of 1024)
+    /// At most this many bytes in a batch (K, M, G are powers of 1024)
     #[arg(long, default_value = "32M", value_name = "BYTES", value_parser = bytes, help_heading = heading::LIMITS, hide_short_help = true)]
     batch_bytes: u64,
-    /// Most metrics in a batch
+    /// At most this many metrics in a batch
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = bucky_flags::integer::<u64>(1..=10_000), help_heading = heading::LIMITS, hide_short_help = true)]
     batch_metrics: u64,
-    /// Most bytes a second in all, such as 50M or 400Mbit
+    /// At most this many bytes a second, all nodes together, such as 50M or 400Mbit
     ///
-    /// All daemons together send each other at most this much for this run, so no node and no link carries
-    /// more. K, M and G are powers of 1024; Kbit, Mbit and Gbit are powers of 1000.
+    /// No node and no link carries more for this run. K, M and G are powers of 1024; Kbit, Mbit and Gbit are
+    /// powers of 1000.
     #[arg(long, value_name = "BYTES", value_parser = bandwidth, help_heading = heading::LIMITS)]
     bandwidth: Option<NonZeroU64>,
-    /// Most metrics a second in and out of a node
+    /// At most N metrics a second to and from each node
+    ///
+    /// What a node sends and what it receives count together.
     #[arg(long, value_name = "N", value_parser = rate, help_heading = heading::LIMITS)]
     metrics_per_second: Option<NonZeroU32>,
     #[command(flatten)]
@@ -72,6 +74,19 @@ impl BatchArgs {
             metrics_per_second: self.metrics_per_second,
             health: None,
         }
+    }
+
+    /// What the commands go by that fill and delete nothing.
+    ///
+    /// # Errors
+    /// [`crate::outcome::UsageError`] if points may be lost and `--yes` was not given.
+    pub(crate) fn fill_options(&self) -> anyhow::Result<SyncOptions> {
+        Ok(SyncOptions {
+            pace: self.pace(),
+            on_schema_difference: self.schema.confirmed()?,
+            errors: self.errors.clone(),
+            ..SyncOptions::default()
+        })
     }
 
     /// How large batches are, and how many run at once; `passed` full batches may overtake a half-full one.

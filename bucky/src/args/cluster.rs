@@ -34,10 +34,9 @@ pub(crate) struct ClusterArgs {
     /// Seconds to wait for an answer
     #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = integer::<u64>(1..=86_400), help_heading = heading::CONNECTION)]
     pub(crate) timeout: u64,
-    /// Seconds to wait for more of an answer that has begun [default: 60]
+    /// Seconds that an answer may pause after it has begun [default: 60]
     ///
-    /// A daemon that is busy sends a sign of life every 5 s. If --timeout is longer than 60, it is the
-    /// default.
+    /// A busy daemon sends something every 5 s. The default is --timeout if that is longer than 60.
     #[arg(long, value_name = "SECONDS", value_parser = integer::<u64>(1..=86_400), help_heading = heading::CONNECTION, hide_short_help = true)]
     idle_timeout: Option<u64>,
     /// Seconds to keep trying a node that is down

@@ -13,7 +13,7 @@ pub(crate) struct EachMetricArgs {
     /// Print JSON
     #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
     pub(crate) json: bool,
-    /// Metrics asked of a node at the same time, if it takes them one by one
+    /// Concurrent requests to a Go daemon
     #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
     #[command(flatten)]

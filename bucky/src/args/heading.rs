@@ -12,3 +12,6 @@ pub(crate) const OUTPUT: &str = "Output";
 pub(crate) const CONNECTION: &str = "Connection";
 /// Flags of the Go tool that few people need.
 pub(crate) const GO: &str = "Go compatibility";
+
+/// Their order in every help.
+pub(crate) const ORDER: [&str; 6] = [SELECTION, WHAT_MOVES, LIMITS, OUTPUT, CONNECTION, GO];

@@ -11,10 +11,10 @@ pub(crate) struct LocalArgs {
     /// Applies to Go daemons and to nodes that are drained. Each buckyd knows its own prefix.
     #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.", help_heading = heading::SELECTION, hide_short_help = true)]
     pub(crate) go_carbon_prefix: String,
-    /// Leave those out (the default)
+    /// Leave out the metrics with the prefix of --go-carbon-prefix (default)
     #[arg(long, hide = true, overrides_with = "no_filter_cache_metrics")]
     pub(crate) filter_cache_metrics: bool,
-    /// Treat these metrics like all others
+    /// Treat metrics with the prefix of --go-carbon-prefix like all others
     #[arg(long, overrides_with = "filter_cache_metrics", help_heading = heading::SELECTION, hide_short_help = true)]
     pub(crate) no_filter_cache_metrics: bool,
 }

@@ -15,8 +15,8 @@ use crate::placement::Series;
 pub(crate) struct SeriesArgs {
     /// File with the series of tagged files, one a line (name;tag1=value1;tag2=value2)
     ///
-    /// Export it from the tag database. It says where tagged files belong that are named by the hash of their
-    /// series.
+    /// Export it from the tag database. It shows which nodes own the tagged files that are named by the hash
+    /// of their series.
     #[arg(long, value_name = "FILE", help_heading = heading::SELECTION, hide_short_help = true)]
     series: Option<PathBuf>,
 }

@@ -27,12 +27,10 @@ pub(crate) struct SyncArgs {
     /// Print the plan and change nothing
     #[arg(long, visible_alias = "dry-run", help_heading = heading::WHAT_MOVES)]
     pub(crate) no_op: bool,
-    /// Keep the sources (the default of copy and backfill2)
+    /// Keep the sources
     #[arg(long, overrides_with = "delete", help_heading = heading::WHAT_MOVES)]
     pub(crate) no_delete: bool,
-    /// Delete sources that their owners have (the default of rebalance)
-    ///
-    /// A source is deleted once all of its owners have all of it on disk.
+    /// Delete each source when all its owners have it on disk
     #[arg(long, overrides_with = "no_delete", help_heading = heading::WHAT_MOVES)]
     pub(crate) delete: bool,
     #[command(flatten)]
@@ -42,7 +40,7 @@ pub(crate) struct SyncArgs {
     /// Slow down for nodes whose go-carbon cache is full (GET /admin/info)
     ///
     /// Each node starts at --metrics-per-second [default: 1]. A node whose cache is full returns to that
-    /// rate; the others get faster and faster.
+    /// rate; the others speed up step by step.
     #[arg(long, help_heading = heading::GO, hide_short_help = true)]
     go_carbon_health_check: bool,
     /// Seconds between two checks of a cache
@@ -54,13 +52,13 @@ pub(crate) struct SyncArgs {
     /// Port of /admin/info
     #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = bucky_flags::integer::<u16>(1..=65_535), help_heading = heading::GO, hide_short_help = true)]
     go_carbon_port: u16,
-    /// A cache is full from this share of its limit on
+    /// Share of its limit at which a cache counts as full
     #[arg(long, value_name = "SHARE", default_value = "0.75", value_parser = threshold, help_heading = heading::GO, hide_short_help = true)]
     go_carbon_cache_threshold: f64,
     /// Seconds after which a node whose cache is not full gets 1 to 5 more metrics a second; 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX), help_heading = heading::GO, hide_short_help = true)]
     sync_speed_up_interval: i64,
-    /// Do not slow down at random a node that runs at three times --metrics-per-second or more
+    /// Do not randomly slow down nodes that run at three times --metrics-per-second or more
     #[arg(long, help_heading = heading::GO, hide_short_help = true)]
     no_random_easing: bool,
     /// Accepted for compatibility with the Go tool: a metric that is gone by its turn never makes a run fail
@@ -101,6 +99,12 @@ pub(crate) struct SyncArgs {
     /// Accepted for compatibility with the Go tool
     #[arg(long = "testing.worker-sleep-seconds", hide = true, default_value_t = 0, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
     testing_worker_sleep_seconds: i64,
+}
+
+/// The flag as the help of a command shows it whose default it is.
+pub(crate) fn default(flag: clap::Arg) -> clap::Arg {
+    let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+    flag.help(format!("{help} (default)"))
 }
 
 impl SyncArgs {

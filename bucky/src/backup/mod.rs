@@ -87,9 +87,10 @@ pub(crate) async fn run(
     report_end(&counts, output);
     let failed = if counts.failed > 0 { Outcome::SomeFailed } else { Outcome::Done };
     let outcome = failed.and(survey.outcome).and(survey.unfound.report(output));
-    let end =
-        if outcome == Outcome::Done { "" } else { " Errors are present: it is not complete." };
-    output.say(format_args!("Archive complete.{end}"));
+    output.say(match outcome {
+        Outcome::Done => "Archive complete.",
+        _ => "Archive ended, but it is not complete: see the errors above.",
+    });
     Ok(outcome.and(cluster.outcome()))
 }
 
@@ -278,8 +279,9 @@ fn report_end(counts: &ArchiveCounts, output: &Output) {
     }
     if *failed > 0 {
         output.say(format_args!(
-            "{} not archived, or not all copies of them.",
-            counted(*failed, "metric was", "metrics were")
+            "{} not archived, or not with all {} copies.",
+            counted(*failed, "metric was", "metrics were"),
+            if *failed == 1 { "its" } else { "their" }
         ));
     }
 }

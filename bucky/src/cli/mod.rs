@@ -7,27 +7,25 @@
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::builder::StyledStr;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::args::heading;
 use crate::commands::{
     backfill, backfill2, copy, delete, du, fill, findhash, gentestmetrics, heal, inconsistent,
     info, isempty, json, list, locate, lookup, modify, path, pickle_relay, rebalance, restore,
     servers, sieve, sparsify, stale, stat, tar, token, verify,
 };
-use crate::outcome::Outcome;
+use crate::outcome::{EXIT_CODES, LOCAL_EXIT_CODES, Outcome};
 use crate::output::Output;
 use std::sync::Arc;
 
 /// Switches that `=false` turns into another switch.
 const NEGATIONS: [(&str, &str); 2] =
     [("delete", "--no-delete"), ("filter-cache-metrics", "--no-filter-cache-metrics")];
-
-/// The exit codes, for commands that do not explain their own.
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not\n\
-    healthy or not reachable, 130 stopped at once by a second Ctrl-C.";
 
 /// The text below the list of commands, before the exit codes.
 const FLAGS: &str = "Flags have one dash or two, before or after arguments.\n\
@@ -167,7 +165,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         }
         None => words.extend(args),
     }
-    let matches = definition().try_get_matches_from(words)?;
+    let matches =
+        definition().try_get_matches_from(words).map_err(|error| mistake_of(error, &name))?;
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
@@ -182,14 +181,30 @@ fn definition() -> clap::Command {
         let text = |text: Option<&StyledStr>| text.map(ToString::to_string);
         let examples =
             text(command.get_after_help()).map_or_else(String::new, |text| text + "\n\n");
-        let codes = text(command.get_after_long_help()).unwrap_or_else(|| EXIT_CODES.to_owned());
-        command
+        let is_local = command.get_arguments().all(|arg| arg.get_id() != "host");
+        let usual = if is_local { LOCAL_EXIT_CODES } else { EXIT_CODES };
+        let codes = text(command.get_after_long_help()).unwrap_or_else(|| usual.to_owned());
+        in_order_of_headings(command)
             .after_help(format!("{examples}All flags, explained: bucky help {name} --all"))
             .after_long_help(format!("{examples}{codes}"))
             .help_template(format!(
                 "{title}\n\n{{usage-heading}} {{usage}}\n\n{{about-with-newline}}\n{{all-args}}{{after-help}}"
             ))
     })
+}
+
+/// The command with its flags in the order of [`heading::ORDER`]. Clap shows the groups in the order of their
+/// first flags, and [`clap::Command::mut_arg`] puts a flag at the end.
+fn in_order_of_headings(command: clap::Command) -> clap::Command {
+    let position = |arg: &clap::Arg| {
+        let heading = arg.get_help_heading()?;
+        heading::ORDER.iter().position(|other| *other == heading)
+    };
+    let flags =
+        command.get_arguments().filter_map(|arg| Some((position(arg)?, arg.get_id().clone())));
+    let mut flags: Vec<(usize, clap::Id)> = flags.collect();
+    flags.sort_by_key(|(position, _)| *position);
+    flags.into_iter().fold(command, |command, (_, id)| command.mut_arg(id, |arg| arg))
 }
 
 /// How much of a command's help is shown.
@@ -218,7 +233,7 @@ fn help(topic: Option<OsString>, detail: HelpDetail) -> EarlyExit {
         let banner = banner.render_help().to_string();
         return EarlyExit { data: entries.collect(), message: banner, outcome: Outcome::Done };
     };
-    let mut words: Vec<OsString> = vec!["bucky".into(), topic];
+    let mut words: Vec<OsString> = vec!["bucky".into(), topic.clone()];
     if words[1].to_str().is_some_and(|name| definition().find_subcommand(name).is_some()) {
         words.push("--help".into());
     }
@@ -233,10 +248,32 @@ fn help(topic: Option<OsString>, detail: HelpDetail) -> EarlyExit {
     match definition().try_get_matches_from(words) {
         Ok(_) => EarlyExit::asked(String::new()),
         Err(error) if error.use_stderr() => {
-            EarlyExit { data: "Unknown sub-command.\n".into(), ..EarlyExit::from(error) }
+            EarlyExit { data: "Unknown sub-command.\n".into(), ..mistake_of(error, &topic) }
         }
         Err(error) => EarlyExit::from(error),
     }
+}
+
+/// What is printed for clap's `error` about the command `name`.
+fn mistake_of(error: clap::Error, name: &OsStr) -> EarlyExit {
+    let name = name.to_string_lossy();
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        let similar = context(ContextKind::SuggestedSubcommand);
+        let similar = similar.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+        return EarlyExit::mistake(format!(
+            "bucky: unknown command: {name}{similar}\n`bucky help` lists all commands."
+        ));
+    }
+    let lacks_host = error.kind() == ErrorKind::InvalidValue
+        && context(ContextKind::InvalidArg).is_some_and(|flag| flag.starts_with("--host"))
+        && context(ContextKind::InvalidValue).is_some_and(|value| value.is_empty());
+    if lacks_host {
+        return EarlyExit::mistake(format!(
+            "bucky: -h is --host and needs HOST[:PORT]; for help: bucky help {name}"
+        ));
+    }
+    error.into()
 }
 
 /// Turns `-delete=false` into the switch with that meaning. Clap would drop an ordinary switch, and the

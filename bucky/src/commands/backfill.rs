@@ -8,15 +8,14 @@ use crate::args::heading;
 use crate::args::map_file::read_map;
 use crate::args::series::SeriesArgs;
 use crate::copy::{self, BackfillOrder};
-use crate::outcome::{Outcome, UsageError};
+use crate::outcome::{MOVING_EXIT_CODES, Outcome, UsageError};
 use crate::output::Output;
-use crate::transfer::options::SyncOptions;
 
 /// Arguments of `bucky backfill`.
 #[derive(clap::Args)]
 #[command(
-    about = "Fill metrics into other names, by a map of old names to new names",
-    long_about = "Fill metrics into other names. FILE (or - for standard input) is a JSON object of old names \
+    about = "Copy metrics to new names, by a map of old names to new names",
+    long_about = "Copy metrics to new names. FILE (or - for standard input) is a JSON object of old names \
                   to new names. Every copy of an old name, on any node, is filled into the new name at all of \
                   its owners. If a new name already has values, it keeps them. The old metrics stay. An old \
                   name that no node has is reported, and the exit code is 1.\n\n\
@@ -26,7 +25,9 @@ use crate::transfer::options::SyncOptions;
                   any time and run it again.",
     after_help = "Examples:\n\
         \x20 bucky backfill -h graphite-1 --no-op map.json   print the plan\n\
-        \x20 bucky backfill -h graphite-1 map.json           fill the new names"
+        \x20 bucky backfill -h graphite-1 map.json           fill the new names",
+    after_long_help = MOVING_EXIT_CODES,
+    mut_arg("single", |arg| arg.hide(true))
 )]
 pub(crate) struct Args {
     /// JSON object of old names to new names; - for standard input
@@ -64,11 +65,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         series: args.series.read(output).await?,
         preparation: args.batches.preparation(args.force, args.no_op),
         batching: args.batches.batching(&args.cluster, 1),
-        sync: SyncOptions {
-            errors: args.batches.errors,
-            on_schema_difference: args.batches.schema.confirmed()?,
-            ..SyncOptions::default()
-        },
+        sync: args.batches.fill_options()?,
         verbose: args.cluster.verbose,
     };
     copy::backfill(args.cluster.client()?, order, output).await

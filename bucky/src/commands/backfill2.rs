@@ -8,11 +8,11 @@ use crate::args::cluster::ClusterArgs;
 use crate::args::heading;
 use crate::args::map_file::read_map;
 use crate::args::series::SeriesArgs;
-use crate::args::sync::SyncArgs;
+use crate::args::sync::{SyncArgs, default};
 use crate::args::whole::WholeArgs;
 use crate::copy::{self, BackfillOrder};
 use crate::names::checked_regex;
-use crate::outcome::{Outcome, UsageError};
+use crate::outcome::{MOVING_EXIT_CODES, Outcome, UsageError};
 use crate::output::Output;
 
 /// Arguments of `bucky backfill2`.
@@ -31,7 +31,11 @@ use crate::output::Output;
                   never deleted on a node that owns it. You can stop it (Ctrl-C) at any time and run it again.",
     after_help = "Examples:\n\
         \x20 bucky backfill2 --src-cluster-seed old-1 --dst-cluster-seed new-1 -r .\n\
-        \x20     copy all metrics of the old cluster to the new one"
+        \x20     copy all metrics of the old cluster to the new one",
+    after_long_help = MOVING_EXIT_CODES,
+    mut_arg("no_delete", default),
+    mut_arg("host", |arg| arg.hide(true)),
+    mut_arg("single", |arg| arg.hide(true))
 )]
 pub(crate) struct Args {
     /// A daemon of the cluster to copy from

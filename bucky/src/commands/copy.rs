@@ -6,10 +6,10 @@ use bucky_api::DaemonAddr;
 
 use crate::args::cluster::ClusterArgs;
 use crate::args::heading;
-use crate::args::sync::SyncArgs;
+use crate::args::sync::{SyncArgs, default};
 use crate::args::whole::WholeArgs;
 use crate::copy;
-use crate::outcome::Outcome;
+use crate::outcome::{MOVING_EXIT_CODES, Outcome};
 use crate::output::Output;
 
 /// Arguments of `bucky copy`.
@@ -25,7 +25,11 @@ use crate::output::Output;
                   (Ctrl-C) at any time and run it again.",
     after_help = "Examples:\n\
         \x20 bucky copy --src graphite-1 --dst graphite-9 --no-op   print the plan\n\
-        \x20 bucky copy --src graphite-1 --dst graphite-9           copy all metrics"
+        \x20 bucky copy --src graphite-1 --dst graphite-9           copy all metrics",
+    after_long_help = MOVING_EXIT_CODES,
+    mut_arg("no_delete", default),
+    mut_arg("host", |arg| arg.hide(true)),
+    mut_arg("single", |arg| arg.hide(true))
 )]
 pub(crate) struct Args {
     /// Node to copy from

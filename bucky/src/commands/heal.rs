@@ -10,9 +10,8 @@ use crate::args::select::SelectArgs;
 use crate::args::series::SeriesArgs;
 use crate::heal::{self, HealOrder};
 use crate::names::Nothing;
-use crate::outcome::Outcome;
+use crate::outcome::{MOVING_EXIT_CODES, Outcome};
 use crate::output::Output;
-use crate::transfer::options::SyncOptions;
 
 /// Arguments of `bucky heal`.
 #[derive(clap::Args)]
@@ -30,8 +29,7 @@ use crate::transfer::options::SyncOptions;
         \x20 bucky heal -h graphite-1 --no-op    print what is missing\n\
         \x20 bucky heal -h graphite-1            copy it\n\
         \x20 bucky heal -h graphite-1 --points   also fill gaps between copies",
-    after_long_help = "Exit codes: 0 done or nothing to do, 1 some of it failed, 2 wrong usage,\n\
-        3 the cluster is not healthy, 130 stopped at once by a second Ctrl-C."
+    after_long_help = MOVING_EXIT_CODES
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -68,12 +66,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         series: args.series.read(output).await?,
         preparation: args.batches.preparation(!args.no_scan, args.no_op),
         batching: args.batches.batching(&args.cluster, 0),
-        sync: SyncOptions {
-            pace: args.batches.pace(),
-            on_schema_difference: args.batches.schema.confirmed()?,
-            errors: args.batches.errors,
-            ..SyncOptions::default()
-        },
+        sync: args.batches.fill_options()?,
         verbose: args.cluster.verbose,
     };
     heal::run(args.cluster.client()?, order, output).await

@@ -28,7 +28,7 @@ use crate::strays::{Item, StrayListing, StrayMethod, StrayQuery};
                   into account.",
     after_help = "Examples:\n\
         \x20 bucky inconsistent -h graphite-1\n\
-        \x20 bucky inconsistent -h graphite-1 -r ^app\\.   only names that begin with app."
+        \x20 bucky inconsistent -h graphite-1 -r '^app\\.'   only names that begin with app."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

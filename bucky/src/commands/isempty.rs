@@ -24,9 +24,9 @@ const LOCK_LIMIT: Duration = Duration::from_secs(5);
 /// Arguments of `bucky isempty`.
 #[derive(clap::Args)]
 #[command(
-    about = "List local files that have no point inside its retention",
-    long_about = "Print the path of each file that has no point inside its retention, counted from now: carbon \
-                  would return no data from it. Without arguments, all files below the prefix are \
+    about = "List local files that have no point inside their retention",
+    long_about = "Print the path of each file whose points are all older than their retention, counted from now, \
+                  or that has none: carbon would return no data from it. Without arguments, all files below the prefix are \
                   checked.\n\n\
                   Also available as `bucky-isempty`, a link to `bucky`, with the flags of the Go program of \
                   that name.",

@@ -36,7 +36,9 @@ const PREFIX: &str = "bucky-pickle-relay";
                   twice. SIGINT and SIGTERM stop the relay after it has sent what is waiting, for at most 10 \
                   s.",
     after_help = "Examples:\n\
-        \x20 bucky pickle-relay -b 127.0.0.1:2004 graphite-1:2003"
+        \x20 bucky pickle-relay -b 127.0.0.1:2004 graphite-1:2003",
+    after_long_help = "Exit codes: 0 stopped after everything was sent, 1 something was not sent or it\n\
+        could not listen, 2 wrong usage."
 )]
 pub(crate) struct Args {
     /// Address to listen on

@@ -11,10 +11,10 @@ use crate::args::cluster::ClusterArgs;
 use crate::args::heading;
 use crate::args::local::LocalArgs;
 use crate::args::series::SeriesArgs;
-use crate::args::sync::SyncArgs;
+use crate::args::sync::{SyncArgs, default};
 use crate::args::units::time;
 use crate::names::checked_regex;
-use crate::outcome::{Outcome, UsageError};
+use crate::outcome::{MOVING_EXIT_CODES, Outcome, UsageError};
 use crate::output::Output;
 use crate::rebalance;
 use crate::transfer::options::{Repairs, SourceRules, SyncOptions};
@@ -32,7 +32,9 @@ use crate::transfer::{MoveOrder, MoveSelection, Task};
     after_help = "Examples:\n\
         \x20 bucky rebalance -h graphite-1 --no-op           print the plan\n\
         \x20 bucky rebalance -h graphite-1 --bandwidth 50M   move at most 50 MiB/s\n\
-        \x20 bucky rebalance -h graphite-1 graphite-9        also drain graphite-9"
+        \x20 bucky rebalance -h graphite-1 graphite-9        also drain graphite-9",
+    after_long_help = MOVING_EXIT_CODES,
+    mut_arg("delete", default)
 )]
 pub(crate) struct Args {
     /// Nodes that are no longer in the ring, to drain
@@ -66,7 +68,7 @@ pub(crate) struct Args {
     /// Record finished metrics in this file; the next run with it continues there
     #[arg(long, value_name = "FILE", help_heading = heading::WHAT_MOVES)]
     pub(crate) journal: Option<PathBuf>,
-    /// Replace a corrupt file at an owner with the sound copy that is moved there
+    /// Replace a corrupt file at an owner with the valid copy that is moved there
     ///
     /// The owner keeps the corrupt file aside.
     #[arg(long, help_heading = heading::WHAT_MOVES, hide_short_help = true)]

@@ -31,9 +31,10 @@ use crate::restore::{self, ArchiveSource, RestoreOrder};
     after_help = "Examples:\n\
         \x20 bucky restore -h graphite-1 backup.tar\n\
         \x20 ssh old-1 cat backup.tar.zst | bucky restore -h graphite-1 -",
-    after_long_help = "Exit codes: 0 done, 1 some of it was refused or failed, or the archive is cut off\n\
-        or damaged, 2 wrong usage, 3 the cluster is not healthy, 130 stopped at once by a\n\
-        second Ctrl-C."
+    after_long_help = "Exit codes: 0 done, 1 some of it was refused or failed, the archive is damaged,\n\
+        or Ctrl-C stopped it, 2 wrong usage, 3 the cluster is not healthy or not\n\
+        reachable, 130 stopped at once by Ctrl-C (the second one, or one before the work\n\
+        began)."
 )]
 pub(crate) struct Args {
     /// The archive; - for standard input
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     pub(crate) prefix: Option<MetricName>,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
-    /// Batches in flight at the same time
+    /// Concurrent batches
     #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
     #[command(flatten)]

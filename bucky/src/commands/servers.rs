@@ -23,12 +23,15 @@ use crate::output::{Output, Table, human_bytes, human_count, human_duration};
 #[command(
     about = "Show the state of each node, and whether all nodes agree",
     long_about = "Show the state of each node: whether it answers, its version, whether its ring is the same \
-                  as that of -h, its metrics, disk space, inventory, deleted sources that wait to be \
-                  confirmed, and clocks that differ. The exit code is 3 unless all nodes are up and agree.",
+                  as that of -h, its metrics, disk space, the age of its list of metrics, deleted sources \
+                  that wait to be confirmed, and clocks that differ. The exit code is 3 unless all nodes are up and agree.",
     after_help = "Examples:\n\
         \x20 bucky servers -h graphite-1\n\
         \x20 bucky servers -h graphite-1 graphite-9\n\
-        \x20     also show a node that is being drained"
+        \x20     also show a node that is being drained",
+    after_long_help = "Exit codes: 0 all nodes are up and agree, 1 the output could not be written,\n\
+        2 wrong usage, 3 not all nodes are up and agree, 130 stopped by Ctrl-C.",
+    mut_arg("max_clock_difference", |arg| arg.help("Report clocks that differ by more than this"))
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -57,6 +60,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         output.data_text(go_lines(&cluster, &ring))?;
         output.flush()?;
         output.say(format_args!("\n{}", table(&cluster, &others)));
+        version_line(&cluster, &others).iter().for_each(|line| output.say(line));
         for line in remarks(&cluster, &ring, &others, &former) {
             output.say(line);
         }
@@ -102,18 +106,36 @@ fn ring_line(ring: &Ring) -> String {
     )
 }
 
+/// The version of all daemons that answered, if it is the same and none of them is the Go tool's.
+fn common_version<'a>(cluster: &'a Cluster, others: &'a [Member]) -> Option<&'a str> {
+    let answered = || cluster.members.iter().chain(others).filter(|member| member.is_there());
+    let first = answered().next()?.status()?.version.as_str();
+    let is_first = |member: &Member| member.status().is_some_and(|it| it.version == first);
+    answered().all(is_first).then_some(first)
+}
+
+/// The line below a table without the column of versions.
+fn version_line(cluster: &Cluster, others: &[Member]) -> Option<String> {
+    let version = common_version(cluster, others)?;
+    let all_there = cluster.members.iter().chain(others).all(Member::is_there);
+    let answer = if all_there { "" } else { " that answer" };
+    Some(format!("All nodes{answer} run buckyd {version}."))
+}
+
+/// A row for each node and volume. If all nodes have one version, [`version_line`] says it, and the table
+/// fits into 80 columns.
 fn table(cluster: &Cluster, others: &[Member]) -> Table {
-    let mut table = Table::new(&[
-        "NODE",
-        "STATE",
-        "VERSION",
-        "RING",
-        ">METRICS",
-        ">USED",
-        ">FREE",
-        "INVENTORY",
-        ">TOMBSTONES",
-    ]);
+    let titles =
+        ["NODE", "STATE", "VERSION", "RING", ">METRICS", ">USED", ">FREE", "LIST", ">TOMBSTONES"];
+    let shows_versions = common_version(cluster, others).is_none();
+    let shown = titles.iter().filter(|title| shows_versions || **title != "VERSION");
+    let mut table = Table::new(&shown.copied().collect::<Vec<_>>());
+    let mut add = |mut cells: Vec<String>| {
+        if !shows_versions {
+            cells.remove(2);
+        }
+        table.row(cells);
+    };
     for member in cluster.members.iter().chain(others) {
         let mut cells = vec![member.addr().to_string()];
         cells.extend(match &member.answer {
@@ -131,16 +153,16 @@ fn table(cluster: &Cluster, others: &[Member]) -> Table {
                 status.metrics.map_or_else(|| "-".to_owned(), human_count),
                 human_bytes(used(status)),
                 human_bytes(status.disk.free_bytes),
-                inventory_text(&status.inventory),
+                list_text(&status.inventory),
                 tombstones_text(status),
             ],
         });
-        table.row(cells);
+        add(cells);
         for volume in member.status().into_iter().flat_map(|status| &status.volumes) {
             let used = volume.disk.total_bytes.saturating_sub(volume.disk.free_bytes);
             let (used, free) = (human_bytes(used), human_bytes(volume.disk.free_bytes));
             let path = format!("  {}/", volume.path);
-            table.row([&path, "", "", "", "", &used, &free, "", ""].map(str::to_owned).to_vec());
+            add([&path, "", "", "", "", &used, &free, "", ""].map(str::to_owned).to_vec());
         }
     }
     table
@@ -163,15 +185,18 @@ fn ring_word(cluster: &Cluster, member: &Member) -> &'static str {
     if differs { "differs" } else { "same" }
 }
 
-fn inventory_text(inventory: &InventoryStatus) -> String {
+/// The age of the list of metrics, and its state unless it is ready.
+fn list_text(inventory: &InventoryStatus) -> String {
     let word = match inventory.state {
         InventoryState::FirstScan => "first scan",
         InventoryState::Ready => "ready",
         InventoryState::Rescan => "rescan",
         InventoryState::Failed => "failed",
     };
-    match inventory.age_seconds {
-        Some(age) => format!("{word}, {}", human_duration(Duration::from_secs(age))),
+    let age = inventory.age_seconds.map(|age| human_duration(Duration::from_secs(age)));
+    match age {
+        Some(age) if inventory.state == InventoryState::Ready => age,
+        Some(age) => format!("{word}, {age}"),
         None => word.to_owned(),
     }
 }
@@ -273,7 +298,8 @@ mod tests {
     fn text(cluster: &Cluster) -> String {
         let ring = cluster.ring().unwrap();
         let remarks = remarks(cluster, &ring, &[], &[]).join("\n");
-        format!("{}\n{}\n{remarks}", go_lines(cluster, &ring), table(cluster, &[]))
+        let version = version_line(cluster, &[]).map_or_else(String::new, |line| line + "\n");
+        format!("{}\n{}\n{version}{remarks}", go_lines(cluster, &ring), table(cluster, &[]))
     }
 
     #[test]
@@ -299,6 +325,56 @@ mod tests {
         ]);
         insta::assert_snapshot!(text(&cluster));
         assert_eq!(cluster.outcome(), Outcome::Done);
+    }
+
+    /// Terminals have 80 columns. What all nodes share is a sentence below the table.
+    #[test]
+    fn a_table_of_nodes_with_one_version_fits_into_80_columns() {
+        let ring = document(&["10.185.135.1:2003=a", "10.185.135.2:2003=b"]);
+        let answer = |host: &str, version: &str| {
+            let mut status = status(host, host);
+            status.version = version.to_owned();
+            status.disk = bucky_api::DiskStatus {
+                total_bytes: 252 << 30,
+                free_bytes: 58 << 30,
+                ..status.disk
+            };
+            status.tombstones.waiting = 166;
+            status.tombstones.oldest_seconds = 16;
+            Answer::V1 { document: ring.clone(), status: Box::new(status) }
+        };
+        let cluster = |versions: [&str; 2]| {
+            let hosts = ["10.185.135.1", "10.185.135.2"];
+            let member = |(host, version)| member(host, answer(host, version));
+            let members = hosts.into_iter().zip(versions).map(member).collect();
+            Cluster::from_answers(ring.clone(), members)
+        };
+        let same = cluster(["0.1.0", "0.1.0"]);
+        let text = table(&same, &[]).to_string();
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert!(!text.contains("VERSION") && !text.contains("0.1.0"), "{text}");
+        assert_eq!(version_line(&same, &[]).unwrap(), "All nodes run buckyd 0.1.0.");
+        let away = Answer::Away { state: Absence::Down, reason: "refused".into() };
+        let others = [member("10.185.135.9", away)];
+        assert_eq!(
+            version_line(&same, &others).unwrap(),
+            "All nodes that answer run buckyd 0.1.0."
+        );
+        let upgrade = cluster(["0.1.0", "0.2.0"]);
+        let text = table(&upgrade, &[]).to_string();
+        assert!(text.contains("VERSION") && text.contains("0.2.0"), "{text}");
+        assert_eq!(version_line(&upgrade, &[]), None);
+    }
+
+    #[test]
+    fn the_age_of_a_list_is_shown_with_its_state_unless_it_is_ready() {
+        let list = |state, age_seconds| {
+            list_text(&InventoryStatus { state, age_seconds, ..status("a", "s").inventory })
+        };
+        assert_eq!(list(InventoryState::Ready, Some(46)), "46s");
+        assert_eq!(list(InventoryState::Rescan, Some(46)), "rescan, 46s");
+        assert_eq!(list(InventoryState::Failed, Some(46)), "failed, 46s");
+        assert_eq!(list(InventoryState::FirstScan, None), "first scan");
     }
 
     /// D4: with a member down, the Go tool panics and never prints `healthy: false`.

@@ -19,8 +19,8 @@ use crate::placement::owners;
 /// Arguments of `bucky sieve`.
 #[derive(clap::Args)]
 #[command(
-    about = "Print those metrics of a list that a node owns",
-    long_about = "Print those metrics of a list that a node owns, in the order of the list. A metric that no \
+    about = "From a list of metrics, print those that a node owns",
+    long_about = "From a list of metrics, print those that a node owns, in the order of the list. A metric that no \
                   ring can place (a tagged file named by a hash) is reported on standard error and never \
                   printed.",
     after_help = "Examples:\n\
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     series: SeriesArgs,
     /// Node, as HOST, HOST:PORT:INSTANCE or as the ring writes it [default: the node at --host]
     ///
-    /// May be given several times.
+    /// Repeatable.
     #[arg(short = 'n', long = "node", value_name = "NODE", help_heading = heading::SELECTION)]
     nodes: Vec<String>,
     /// Print the metrics that the node does not own

@@ -24,8 +24,8 @@ const HOURS_MOST: i64 = 1_000_000;
 /// Arguments of `bucky stale`.
 #[derive(clap::Args)]
 #[command(
-    about = "Print those metrics of a list whose local files get no more writes",
-    long_about = "Print those metrics of a list whose local files had no write for some hours: by the \
+    about = "From a list of metrics, print those whose local files are no longer written to",
+    long_about = "From a list of metrics, print those whose local files had no write for some hours: by the \
                   modification time or, with -w, by the points in the file. A file that is missing or cannot \
                   be read is reported on standard error and never printed.",
     after_help = "Examples:\n\

@@ -30,8 +30,10 @@ use crate::output::Output;
         \x20 bucky tar -h graphite-1 -r . --zstd > backup.tar.zst\n\
         \x20 bucky tar -h graphite-1 -r '^app\\.' > app.tar",
     after_long_help = "Exit codes: 0 done, 1 some of it is not in the archive or could not be written,\n\
-        2 wrong usage, 3 the cluster is not healthy or not reachable, 130 stopped at once\n\
-        by a second Ctrl-C."
+        2 wrong usage, 3 the cluster is not healthy or not reachable, 130 stopped by\n\
+        Ctrl-C: the archive is cut off.",
+    mut_arg("workers", |arg| arg.help("Concurrent batches of metrics")),
+    mut_arg("json", |arg| arg.hide(true))
 )]
 pub(crate) struct Args {
     #[command(flatten)]

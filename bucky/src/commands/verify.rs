@@ -30,9 +30,10 @@ use crate::verify::{self, Sample, Size, VerifyOrder, VerifySelection};
     after_help = "Examples:\n\
         \x20 bucky verify -h graphite-1\n\
         \x20 bucky verify -h graphite-1 --sample 1%   a quick look",
-    after_long_help = "Exit codes: 0 every copy is where it belongs, 1 something is wrong, 2 wrong usage,\n\
-        3 the cluster is not healthy or a node could not be read completely, 130 stopped at\n\
-        once by a second Ctrl-C."
+    after_long_help = "Exit codes: 0 every copy is where it belongs, 1 something is wrong, 2 wrong\n\
+        usage, 3 the cluster is not healthy or a node could not be read completely,\n\
+        130 stopped by Ctrl-C.",
+    mut_arg("single", |arg| arg.hide(true))
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -50,7 +51,7 @@ pub(crate) struct Args {
     /// Check the same sample as an earlier run, which printed its seed
     #[arg(long, value_name = "SEED", requires = "sample", value_parser = seed, help_heading = heading::SELECTION)]
     pub(crate) seed: Option<u64>,
-    /// A node that is no longer in the ring and must be empty; may be given again
+    /// A node that is no longer in the ring and must be empty; repeatable
     #[arg(long, value_name = "HOST:PORT", help_heading = heading::SELECTION)]
     pub(crate) drained: Vec<DaemonAddr>,
     /// Use the lists that the nodes already have, however old
@@ -59,7 +60,7 @@ pub(crate) struct Args {
     /// Exit with 1 also if only the copies of owners differ from each other
     #[arg(long, help_heading = heading::OUTPUT)]
     pub(crate) strict: bool,
-    /// Batches read at the same time, in the whole cluster
+    /// Concurrent batches in the whole cluster
     #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
     /// Compression on the wire: identity, zstd, gzip or snappy

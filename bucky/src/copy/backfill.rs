@@ -89,7 +89,8 @@ pub(crate) async fn backfill(
         output.say("There is nothing to fill.");
         return Ok(seen);
     }
-    let shown = BackfillPlan { plan: &work.plan, entries: order.map.len() };
+    let shown =
+        BackfillPlan { plan: &work.plan, entries: order.map.len(), found: work.holding.found() };
     if order.preparation.dry_run {
         output.data_line(shown)?;
         return Ok(seen);

@@ -57,6 +57,11 @@ impl Holding {
         there.iter().take_while(move |(index, _)| *index == entry).map(|(_, node)| *node)
     }
 
+    /// How many entries have an old name that some node has.
+    pub(super) fn found(&self) -> usize {
+        self.pairs.chunk_by(|(one, _), (other, _)| one == other).count()
+    }
+
     /// Reports the old names that no node has (the Go tool passes over them in silence: D48).
     pub(super) fn report_missing(&self, map: &NameMap, output: &Output) -> Outcome {
         let mut missing = 0;
@@ -126,6 +131,7 @@ mod tests {
         let holding = Holding::ask(&map, &nodes.await, &output).await.unwrap();
         let of = |entry| holding.of(entry).collect::<Vec<_>>();
         assert_eq!([of(0), of(1), of(2), of(9)], [vec![0, 2], vec![0], Vec::new(), Vec::new()]);
+        assert_eq!(holding.found(), 2);
         assert_eq!(holding.report_missing(&map, &output), Outcome::SomeFailed);
         assert_eq!(people.text(), "Metric not found: b\n");
     }

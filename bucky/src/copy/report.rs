@@ -14,16 +14,23 @@ pub(super) struct BackfillPlan<'a> {
     pub(super) plan: &'a Plan,
     /// How many entries the map has.
     pub(super) entries: usize,
+    /// How many of their old names some node has.
+    pub(super) found: usize,
 }
 
 impl fmt::Display for BackfillPlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = counted(self.entries as u64, "name", "names");
+        let found = if self.found == self.entries {
+            names
+        } else {
+            format!("{} of {names}", human_count(self.found as u64))
+        };
         write!(
             f,
-            "{}\n\n{} to fill, for {}; sizes are estimated from a sample.",
+            "{}\n\n{} to fill, for {found}; sizes are estimated from a sample.",
             self.plan.tables(),
             counted::copies(self.plan.metrics),
-            counted(self.entries as u64, "name", "names")
         )
     }
 }

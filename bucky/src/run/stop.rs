@@ -58,7 +58,8 @@ impl Stop {
     pub(crate) fn announced_on_signals(output: &Arc<Output>) -> std::io::Result<Self> {
         let announced = Arc::clone(output);
         Self::on_signals(move || {
-            announced.say("bucky: finishing what is in flight; press Ctrl-C again to stop at once");
+            announced
+                .say("bucky: finishing what is in progress; press Ctrl-C again to stop at once");
         })
     }
 

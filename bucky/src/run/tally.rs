@@ -134,8 +134,9 @@ impl RunCounts {
         if written_to > 0 {
             writeln!(
                 f,
-                "{} copied, but not deleted at the source, because it is still written to.",
-                counted(written_to, "was", "were")
+                "{}, which {} still written to.",
+                not_deleted(written_to),
+                if written_to == 1 { "is" } else { "are" }
             )?;
         }
         let with_late_points =
@@ -143,14 +144,15 @@ impl RunCounts {
         if with_late_points > 0 {
             writeln!(
                 f,
-                "{} copied, but not deleted at the source, because go-carbon keeps late points in NAME.wsp.ooo.",
-                counted(with_late_points, "was", "were")
+                "{}, because go-carbon keeps late points in NAME.wsp.ooo.",
+                not_deleted(with_late_points)
             )?;
         }
-        let not_deleted = self.delete_failures() - written_to - with_late_points;
-        if not_deleted > 0 {
-            let were = counted(not_deleted, "was", "were");
-            writeln!(f, "{were} copied, but could not be deleted at the source.")?;
+        let others = self.delete_failures() - written_to - with_late_points;
+        if others > 0 {
+            let were = counted(others, "was", "were");
+            let sources = their_sources(others);
+            writeln!(f, "{were} copied, but could not be deleted at {sources}.")?;
         }
         let failures = self.copy_failures();
         if failures > 0 {
@@ -163,6 +165,16 @@ impl RunCounts {
         }
         Ok(())
     }
+}
+
+fn their_sources(metrics: u64) -> &'static str {
+    if metrics == 1 { "its source" } else { "their sources" }
+}
+
+/// How many metrics were copied and are still at their sources.
+fn not_deleted(metrics: u64) -> String {
+    let were = counted(metrics, "was", "were");
+    format!("{were} copied, but not deleted at {}", their_sources(metrics))
 }
 
 /// Counts what is done, and names what fails.
@@ -350,10 +362,13 @@ mod tests {
         let lines = Told(RunCounts { failed, gone: 3, ..RunCounts::default() }).to_string();
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(lines[0], "3 were gone before their turn.");
-        assert!(lines[1].starts_with("1 was copied, but not deleted at the source"));
         assert_eq!(
-            lines[2..],
-            ["4 were copied, but could not be deleted at the source.", "2 failed: 2 busy."]
+            lines[1..],
+            [
+                "1 was copied, but not deleted at its source, which is still written to.",
+                "4 were copied, but could not be deleted at their sources.",
+                "2 failed: 2 busy."
+            ]
         );
     }
 

@@ -188,7 +188,6 @@ fn sort(
 
 /// The failure of a source that something still writes to.
 pub(super) fn in_use(source: &Node, reason: &str) -> Failure {
-    let reason =
-        format!("its owners have it as it was copied, but it was not deleted here: {reason}");
+    let reason = format!("copied, but not deleted here: {reason}");
     Failure { node: source.addr().clone(), kind: FailureKind::StillWrittenTo, reason }
 }

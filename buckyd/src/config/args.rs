@@ -34,7 +34,8 @@ pub(super) struct Args {
     /// How the relay hashes: carbon, fnv1a, jump_fnv1a, mmh3, fast-carbon, fast-fnv1a, fast-mmh3.
     #[arg(long, default_value = "carbon")]
     pub(super) hash: String,
-    /// Which relay's arithmetic to use if relays differ: buckytools, carbon, carbon-c-relay.
+    /// Which program's ring to compute: buckytools, carbon or carbon-c-relay. Default: carbon for mmh3 and
+    /// fast-*, else buckytools.
     #[arg(long)]
     pub(super) relay: Option<String>,
     /// How many nodes hold each metric (the relay's replication factor).

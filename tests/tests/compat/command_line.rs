@@ -72,9 +72,13 @@ fn a_node_that_cannot_be_reached_is_exit_3() {
 fn mistakes_are_exit_2_with_a_word_on_standard_error_only() {
     for (args, said) in [
         (&[][..], "give a command"),
-        (&["lsit"], "'list'"),
+        (&["lsit"], "unknown command: lsit; did you mean list?"),
         (&["list", "-nosuch"], "--nosuch"),
         (&["list", "-h"], "--host"),
+        (
+            &["rebalance", "-h"],
+            "-h is --host and needs HOST[:PORT]; for help: bucky help rebalance",
+        ),
         (&["list", "-t"], "--timeout"),
         (&["list", "-t", "abc"], "--timeout"),
         (&["list", "-t", "0"], "--timeout"),

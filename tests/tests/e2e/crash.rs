@@ -128,7 +128,7 @@ fn an_interrupt_finishes_the_current_metrics_and_prints_how_to_continue() {
     run.signal(Signal::INT);
     let ended = run.finish().assert_code(1);
     ended
-        .assert_stderr_has("finishing what is in flight")
+        .assert_stderr_has("finishing what is in progress")
         .assert_stderr_has("Run the same command again");
     assert_nothing_is_half_made(&cluster);
     cluster.bucky(&["rebalance"]).assert_code(0);

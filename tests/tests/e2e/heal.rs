@@ -198,7 +198,7 @@ fn a_stopped_run_reports_the_rest_and_the_next_one_finishes() {
     cluster.node(1).gate().wait_until_held();
     run.signal(Signal::INT);
     wait::until("the run says that it stops", || {
-        run.stderr().contains("finishing what is in flight")
+        run.stderr().contains("finishing what is in progress")
     });
     cluster.node(1).gate().release();
     let ended = run.finish().assert_code(1);

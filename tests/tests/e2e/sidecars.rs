@@ -25,8 +25,9 @@ fn sources_with_late_points_beside_them_are_copied_and_stay_until_those_are_merg
     let before = cluster.ledger();
 
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    let run = run
-        .assert_stderr_has("5 were copied, but not deleted at the source, because go-carbon keeps");
+    let run = run.assert_stderr_has(
+        "5 were copied, but not deleted at their sources, because go-carbon keeps",
+    );
     assert_eq!(run.stderr.matches("beside it, which Bucky does not move;").count(), 3, "{run}");
     for metric in &with_late {
         assert!(cluster.node(0).has(metric) && cluster.node(1).has(metric), "{metric}");

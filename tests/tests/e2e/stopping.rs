@@ -46,7 +46,7 @@ fn interrupt(run: &Running, said: &str) {
 fn a_stopped_run_finishes_the_current_metrics_and_begins_nothing_new() {
     let (cluster, before, _) = misplaced(60);
     let mut run = held(&cluster, &[]);
-    interrupt(&run, "finishing what is in flight");
+    interrupt(&run, "finishing what is in progress");
     assert!(run.is_running(), "what is under way was not waited for");
     cluster.node(1).gate().release();
     let ended = run.finish().assert_code(1);
@@ -66,7 +66,7 @@ fn a_stopped_run_finishes_the_current_metrics_and_begins_nothing_new() {
 fn stopped_twice_a_run_ends_at_once_and_the_next_one_finishes() {
     let (cluster, before, _) = misplaced(30);
     let run = held(&cluster, &[]);
-    interrupt(&run, "finishing what is in flight");
+    interrupt(&run, "finishing what is in progress");
     run.signal(Signal::INT);
     let mut run = Some(run);
     let ended = wait::within(AT_ONCE, || run.take_if(|run| !run.is_running()));
@@ -89,7 +89,7 @@ fn a_journal_keeps_the_next_run_from_repeating_finished_metrics() {
     let journal = cluster.path("journal");
     let args = ["--no-delete", "--journal", text(&journal)];
     let run = held(&cluster, &args);
-    interrupt(&run, "finishing what is in flight");
+    interrupt(&run, "finishing what is in progress");
     cluster.node(1).gate().release();
     run.finish().assert_code(1);
     let done = cluster.node(1).metrics();
@@ -117,7 +117,7 @@ fn a_journal_of_another_ring_or_selection_is_refused_and_nothing_is_touched() {
     let (cluster, _, _) = misplaced(40);
     let journal = cluster.path("journal");
     let run = held(&cluster, &["--journal", text(&journal)]);
-    interrupt(&run, "finishing what is in flight");
+    interrupt(&run, "finishing what is in progress");
     cluster.node(1).gate().release();
     run.finish().assert_code(1);
     cluster.wait_until_no_tombstones();

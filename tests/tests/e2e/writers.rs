@@ -267,7 +267,9 @@ fn sources_that_are_still_written_to_are_copied_and_left_where_the_operator_want
     };
     names.iter().take(4).for_each(rested);
     let run = cluster.bucky(&["rebalance", "--rest", "2m"]).assert_code(1);
-    let run = run.assert_stderr_has("8 were copied, but not deleted at the source");
+    let run = run.assert_stderr_has(
+        "8 were copied, but not deleted at their sources, which are still written to.",
+    );
     run.assert_stderr_has("4 metrics moved").assert_stderr_has("When the relays no longer send");
     assert_eq!(cluster.node(1).metrics(), names, "all are at their owner");
     assert_eq!(cluster.node(0).metrics(), names[4..], "and those still written to at the source");

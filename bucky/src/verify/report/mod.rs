@@ -81,6 +81,8 @@ pub(crate) struct Report {
     written: u64,
     kinds: [KindCount; What::NAMES.len()],
     layouts: LayoutPairs,
+    /// How many metrics are misplaced, and lacked by an owner.
+    elsewhere: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -136,6 +138,7 @@ impl Report {
             written: 0,
             kinds: Default::default(),
             layouts: LayoutPairs::default(),
+            elsewhere: 0,
         })
     }
 
@@ -155,7 +158,16 @@ impl Report {
         if count.metrics == 0 || count.last_metric != *metric {
             count.metrics += 1;
             count.last_metric.clone_from(metric);
+            // All findings of a metric arrive together.
+            let other = match what {
+                What::Missing => "misplaced",
+                What::Misplaced { .. } => "missing",
+                _ => "",
+            };
+            let is_also = self.kind(other).is_some_and(|other| other.last_metric == *metric);
+            self.elsewhere += u64::from(is_also);
         }
+        let count = &mut self.kinds[what.number()];
         if let What::LayoutsDiffer { other, layout, others } = what {
             self.layouts.add(metric, (node, layout), (other, others));
             return Ok(());
@@ -183,9 +195,13 @@ impl Report {
         self.strict || !What::is_difference(What::NAMES[number])
     }
 
+    fn kind(&self, kind: &str) -> Option<&KindCount> {
+        let number = What::NAMES.iter().position(|name| *name == kind)?;
+        self.kinds.get(number)
+    }
+
     fn count(&self, kind: &str) -> u64 {
-        let of = |(name, count): (&&str, &KindCount)| (*name == kind).then_some(count.metrics);
-        What::NAMES.iter().zip(&self.kinds).find_map(of).unwrap_or(0)
+        self.kind(kind).map_or(0, |count| count.metrics)
     }
 
     /// Prints the report.
@@ -240,7 +256,7 @@ impl Report {
     fn end_text(&self, ending: &Ending<'_>, output: &Output) -> Result<(), OutputError> {
         output.data_line(self.headline(ending))?;
         for (number, count) in self.kinds.iter().enumerate().filter(|(_, count)| count.copies > 0) {
-            output.data_line(format_args!("\n{}:", heading(number, count)))?;
+            output.data_line(format_args!("\n{}:", heading(number, count, self.elsewhere)))?;
             if What::NAMES[number] == "layouts_differ" {
                 for line in self.layouts.lines() {
                     output.data_line(format_args!("  {line}"))?;
@@ -266,7 +282,8 @@ impl Report {
         if ending.broken_off.is_none() && self.is_only_misplaced() {
             output.data_line("\nNo misplaced copy has a point that its owner lacks.")?;
         }
-        for step in next_steps(ending, |kind| self.count(kind) > 0) {
+        let is_lost = self.count("missing") > self.elsewhere;
+        for step in next_steps(ending, is_lost, |kind| self.count(kind) > 0) {
             output.data_line(format_args!("\n{step}"))?;
         }
         Ok(())

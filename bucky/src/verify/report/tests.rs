@@ -116,6 +116,35 @@ fn the_report_says_if_owners_have_all_points_of_misplaced_copies() {
     assert!(!report(false, &findings[..12], &broken_off).0.contains(SAID));
 }
 
+/// A metric on the wrong node has two findings. Moving it is enough, but not for a metric that an owner lost.
+#[test]
+fn a_metric_that_an_owner_lacks_and_another_node_has_is_not_counted_as_two_problems() {
+    let counts = VerifyCounts { metrics: 12, ..VerifyCounts::default() };
+    let missing = |metric: &str| finding(metric, "a:4242", What::Missing);
+    let both: Vec<MetricFinding> =
+        findings()[..2].iter().flat_map(|one| [missing(&one.metric), one.clone()]).collect();
+    let (text, _) = report(false, &both, &ending(counts));
+    assert!(
+        text.contains(
+            "\n2 metrics that an owner lacks (a misplaced copy of each is counted below):\n"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("bucky rebalance") && !text.contains("bucky heal"), "{text}");
+    let (text, _) = report(false, &[&both[..], &[missing("lost")]].concat(), &ending(counts));
+    assert!(
+        text.contains(
+            "\n3 metrics that an owner lacks (a misplaced copy of 2 of them is counted below):\n"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("bucky rebalance") && text.contains("bucky heal"), "{text}");
+    let (text, _) = report(false, &[missing("lost")], &ending(counts));
+    assert!(text.contains("\n1 metric that an owner lacks:\n"), "{text}");
+    let (text, _) = report(false, &[both[1].clone(), both[0].clone()], &ending(counts));
+    assert!(text.contains("(a misplaced copy of it is counted below)"), "{text}");
+}
+
 #[test]
 fn the_json_is_one_document_with_every_finding() {
     let counts = VerifyCounts { metrics: 20, in_place: 7, ..VerifyCounts::default() };

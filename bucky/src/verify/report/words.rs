@@ -1,9 +1,11 @@
 //! The texts of a report: headings, remarks, and next steps.
 
 use super::{Ending, KindCount, Remark, VerifyCounts, What, some};
+use crate::output::human_count;
 
-/// The heading above the findings of the kind with this number.
-pub(super) fn heading(number: usize, count: &KindCount) -> String {
+/// The heading above the findings of the kind with this number. `elsewhere` metrics are misplaced and lacked
+/// by an owner.
+pub(super) fn heading(number: usize, count: &KindCount, elsewhere: u64) -> String {
     let metrics = some(count.metrics, "metric", "metrics");
     let copies = some(count.copies, "copy", "copies");
     match What::NAMES[number] {
@@ -16,7 +18,15 @@ pub(super) fn heading(number: usize, count: &KindCount) -> String {
         "corrupt" => format!("{metrics} with files that are corrupt, {copies}"),
         "unreadable" => format!("{metrics} with files that cannot be read, {copies}"),
         "gone" => format!("{metrics} that vanished"),
-        "missing" => format!("{metrics} that an owner lacks"),
+        "missing" if elsewhere == 0 => format!("{metrics} that an owner lacks"),
+        "missing" => {
+            let of = match (elsewhere, elsewhere == count.metrics) {
+                (1, true) => "it".to_owned(),
+                (_, true) => "each".to_owned(),
+                (_, false) => format!("{} of them", human_count(elsewhere)),
+            };
+            format!("{metrics} that an owner lacks (a misplaced copy of {of} is counted below)")
+        }
         "misplaced" => format!("{metrics} on nodes that do not own them, {copies}"),
         "incomparable" => format!("{metrics} whose copies differ and cannot be compared"),
         "not_found" => format!("{metrics} that no node has"),
@@ -49,8 +59,13 @@ pub(super) fn notes(ending: &Ending<'_>) -> Vec<String> {
     notes
 }
 
-/// What an operator does next; `has` says whether there are findings of a kind.
-pub(super) fn next_steps(ending: &Ending<'_>, has: impl Fn(&str) -> bool) -> Vec<String> {
+/// What an operator does next. `is_lost` says whether an owner lacks a metric that is not misplaced, and `has`
+/// whether there are findings of a kind.
+pub(super) fn next_steps(
+    ending: &Ending<'_>,
+    is_lost: bool,
+    has: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let seed = ending.seed;
     // Drained nodes are not in the ring, so the command must name them.
     let drained: String = ending.drained.iter().map(|host| format!(" {host}")).collect();
@@ -67,12 +82,12 @@ pub(super) fn next_steps(ending: &Ending<'_>, has: impl Fn(&str) -> bool) -> Vec
              of both: bucky rebalance -h {seed} --on-schema-difference reshape{drained}"
         ));
     }
-    if has("missing") && !has("misplaced") {
+    if is_lost {
         steps.push(format!("To copy metrics to owners that lack them: bucky heal -h {seed}"));
     }
     if has("corrupt") {
         steps.push(format!(
-            "To replace a corrupt file at an owner with a sound misplaced copy: bucky rebalance -h {seed} \
+            "To replace a corrupt file at an owner with a valid misplaced copy: bucky rebalance -h {seed} \
              --replace-corrupt{drained} (the corrupt file is kept aside). If there is no other copy, restore \
              it or move it away."
         ));

@@ -96,8 +96,8 @@ fn corrupt_and_unreadable_files_are_named_and_the_rest_is_archived() {
             format!("bucky: {name}: {}: not a valid Whisper file", cluster.node(node).addr());
         assert!(run.stderr.contains(&refusal), "{refusal}: {run}");
     }
-    run.assert_stderr_has("3 metrics were not archived, or not all copies of them.")
-        .assert_stderr_has("Archive complete. Errors are present: it is not complete.");
+    run.assert_stderr_has("3 metrics were not archived, or not with all their copies.")
+        .assert_stderr_has("Archive ended, but it is not complete: see the errors above.");
     assert_eq!(listed(&cluster, &path), ["t/sound.wsp", "t/twice.wsp"]);
     let twice = std::fs::read(unpacked(&cluster, &path).join("t/twice.wsp")).unwrap();
     assert!(twice == std::fs::read(cluster.node(0).path("t.twice")).unwrap());
@@ -218,7 +218,7 @@ fn a_restore_that_is_interrupted_ends_in_order_and_says_so() {
     cluster.node(1).gate().wait_until_held();
     run.signal(Signal::INT);
     bucky_tests::wait::until("it reports that it is finishing", || {
-        run.stderr().contains("finishing what is in flight")
+        run.stderr().contains("finishing what is in progress")
     });
     cluster.node(1).gate().release();
     let run = run.finish();

@@ -44,7 +44,7 @@ fn assert_kept(node: &Node, before: &BTreeMap<PathBuf, tree::Mark>) {
 }
 
 /// Writes a map of names, and returns its path.
-fn map_file(cluster: &TestCluster, map: &serde_json::Value) -> String {
+pub(crate) fn map_file(cluster: &TestCluster, map: &serde_json::Value) -> String {
     let path = cluster.path("map.json");
     std::fs::write(&path, map.to_string()).unwrap();
     path.to_str().unwrap().to_owned()

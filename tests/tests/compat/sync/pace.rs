@@ -1,12 +1,15 @@
 //! The pace of a run with a limit.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{GoDaemon, Layout, Running, TestCluster};
+use serde_json::json;
 
 use super::misplaced;
 use crate::cluster;
+use crate::copies::map_file;
 
 /// A measured value of a run, and its time.
 struct Sample {
@@ -133,6 +136,32 @@ fn a_heal_keeps_to_its_bandwidth_too() {
     let seconds = active_seconds(&samples);
     assert!(seconds >= bytes / RATE - 0.7, "{bytes} bytes within {seconds} s");
     cluster.assert_all_in_place(&before);
+}
+
+/// A backfill accepted a bandwidth and went as fast as it could.
+#[test]
+fn a_backfill_keeps_to_its_bandwidth_too() {
+    const RATE: f64 = 1024.0 * 1024.0;
+    let layout = Layout { retentions: "1m:6d", ..MINUTES };
+    let mut cluster = cluster(2).gate(0).lay();
+    let old = cluster.names_owned_by(0, "old", 30);
+    for name in &old {
+        cluster.node(0).write(name, &layout, &minutes(now(), [1.0, 2.0]));
+    }
+    cluster.start();
+    let new = cluster.names_owned_by(1, "new", 30);
+    let map: BTreeMap<&String, &String> = old.iter().zip(&new).collect();
+    let map = map_file(&cluster, &json!(map));
+    let start = || cluster.start_bucky(&["backfill", "--bandwidth", "1M", &map]);
+    let (samples, run) = sampled(start, || cluster.node(0).gate().answered_bytes());
+    run.assert_code(0);
+    let bytes = samples[samples.len() - 1].count;
+    let seconds = active_seconds(&samples);
+    assert!(
+        bytes > 2.0 * RATE && seconds >= bytes / RATE - 0.7,
+        "{bytes} bytes within {seconds} s"
+    );
+    assert!(new.iter().all(|name| cluster.node(1).has(name)));
 }
 
 /// With a daemon of the Go tool metrics move one by one, and their lengths are not known.
