@@ -1,9 +1,10 @@
 //! Remarks about the nodes, beside the findings about metrics.
 
+use bucky_api::counted::counted;
 use bucky_api::{NotServed, Status};
 use futures_util::{StreamExt, stream};
 
-use super::report::{Remark, VerifyCounts, some};
+use super::report::{Remark, VerifyCounts};
 use super::{ASKED_AT_ONCE, clock};
 use crate::cluster::{Cluster, Member};
 use crate::placement::Series;
@@ -52,7 +53,7 @@ fn status_remarks(status: &Status) -> Vec<(String, bool)> {
         remarks.push((format!("{not_served}; details: bucky list --not-served"), true));
     }
     if status.replaced.files > 0 {
-        let files = some(status.replaced.files, "corrupt file", "corrupt files");
+        let files = counted(status.replaced.files, "corrupt file", "corrupt files");
         let text = format!("{files} replaced and kept in .bucky/replaced");
         remarks.push((text, false));
     }
@@ -60,7 +61,7 @@ fn status_remarks(status: &Status) -> Vec<(String, bool)> {
     if tombstones.waiting > 0 {
         let held = tombstones.held.iter().map(|held| format!("; {}: {}", held.count, held.reason));
         let held: String = held.collect();
-        let waiting = some(tombstones.waiting, "deleted copy", "deleted copies");
+        let waiting = counted(tombstones.waiting, "deleted copy", "deleted copies");
         // A tombstone that is held may have points that its owners lack.
         let is_held = !held.is_empty();
         remarks.push((format!("{waiting} not yet confirmed{held}"), is_held));

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use bucky_api::counted::counted;
 use serde::Serialize;
 
-use super::some;
 use crate::output::human_count;
 
 /// The most pairs that are counted separately.
@@ -75,7 +75,7 @@ impl LayoutPairs {
     pub(super) fn lines(&self) -> Vec<String> {
         let line = |pair: &LayoutPair| {
             let LayoutPair { layout, others, copies, example, node, other } = pair;
-            let copies = some(*copies, "copy", "copies");
+            let copies = counted(*copies, "copy", "copies");
             format!(
                 "{copies}: owner {layout}; other copy {others}. For example {example} on {node} and {other}"
             )

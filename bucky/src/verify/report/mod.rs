@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use bucky_api::DaemonAddr;
+use bucky_api::counted::counted;
 use serde::Serialize;
 use serde_json::json;
 
@@ -310,10 +311,10 @@ impl Report {
         let sample = ending.sample.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
         let read = format!(
             "{}{sample} on {}, {} read, {}",
-            some(metrics, "metric", "metrics"),
-            some(ending.nodes as u64, "node", "nodes"),
-            some(copies, "copy", "copies"),
-            some(points, "point", "points"),
+            counted(metrics, "metric", "metrics"),
+            counted(ending.nodes as u64, "node", "nodes"),
+            counted(copies, "copy", "copies"),
+            counted(points, "point", "points"),
         );
         let verdict = if let Some(reason) = &ending.broken_off {
             format!("ended early: {reason}")
@@ -322,7 +323,7 @@ impl Report {
         } else if self.is_all_in_place(ending) {
             "all in place".into()
         } else if in_place == metrics && differ > 0 {
-            let metrics = some(differ, "metric", "metrics");
+            let metrics = counted(differ, "metric", "metrics");
             format!("every copy is where it belongs, but copies of {metrics} differ")
         } else if in_place == metrics {
             "everything that was checked is in place".into()
@@ -331,11 +332,6 @@ impl Report {
         };
         format!("{read}: {verdict}.")
     }
-}
-
-/// A count and its noun.
-pub(super) fn some(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", human_count(count), if count == 1 { one } else { many })
 }
 
 #[cfg(test)]

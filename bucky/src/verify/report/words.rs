@@ -1,13 +1,14 @@
 //! The texts of a report: headings, remarks, and next steps.
 
-use super::{Ending, KindCount, Remark, VerifyCounts, What, some};
+use super::{Ending, KindCount, Remark, VerifyCounts, What};
 use crate::output::human_count;
+use bucky_api::counted::counted;
 
 /// The heading above the findings of the kind with this number. `elsewhere` metrics are misplaced and lacked
 /// by an owner.
 pub(super) fn heading(number: usize, count: &KindCount, elsewhere: u64) -> String {
-    let metrics = some(count.metrics, "metric", "metrics");
-    let copies = some(count.copies, "copy", "copies");
+    let metrics = counted(count.metrics, "metric", "metrics");
+    let copies = counted(count.copies, "copy", "copies");
     match What::NAMES[number] {
         "lacks" => format!("{metrics} with a misplaced copy that has points which an owner lacks"),
         "no_place" => {
@@ -45,13 +46,13 @@ pub(super) fn notes(ending: &Ending<'_>) -> Vec<String> {
     };
     let mut notes: Vec<String> = ending.remarks.iter().map(note).collect();
     if changed > 0 {
-        let changed = some(changed, "metric", "metrics");
+        let changed = counted(changed, "metric", "metrics");
         notes.push(format!(
             "{changed} changed during the check; a second check found nothing wrong."
         ));
     }
     if compressed > 0 {
-        let copies = some(compressed, "copy", "copies");
+        let copies = counted(compressed, "copy", "copies");
         notes.push(format!(
             "{copies} in go-carbon's compressed format: their points were not counted."
         ));
