@@ -6,6 +6,9 @@
 //!
 //! There is no server code here, and no file access. Only `clock` and the client read the time.
 //! `docs/internals/http-api.md` describes the same protocol in prose.
+//!
+//! `D1` to `D49` in comments and names of tests are the known defects of the Go tool; the list is in
+//! `docs/internals/compatibility.md`.
 
 pub mod addr;
 pub mod archive;

@@ -16,6 +16,9 @@
 //!
 //! Memory does not grow with the number of metrics, except for the list of a Go daemon, which comes in one
 //! piece.
+//!
+//! `D1` to `D49` in comments and names of tests are the known defects of the Go tool; the list is in
+//! `docs/internals/compatibility.md`.
 
 mod args;
 mod backup;

@@ -3,6 +3,9 @@
 //! `config` reads the command line once. `store` holds everything that touches files, and keeps it safe.
 //! `inventory` knows which metrics exist. `sweeper` keeps deleted sources until their owners have confirmed
 //! them. `routes` speaks HTTP. `docs/ARCHITECTURE.md` has the overview, `docs/safety.md` the promises.
+//!
+//! `D1` to `D49` in comments and names of tests are the known defects of the Go tool; the list is in
+//! `docs/internals/compatibility.md`.
 
 mod access_log;
 mod app;

@@ -29,6 +29,9 @@
 //! assert_eq!(ring.owners("statsd.stage.upper_99730462").len(), 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! `D1` to `D49` in comments and names of tests are the known defects of the Go tool; the list is in
+//! `docs/internals/compatibility.md`.
 
 mod algorithm;
 mod check;

@@ -28,6 +28,9 @@
 //! - [`http`]: requests like those of `curl`; [`peer`]: whisper.py's reading of the same files
 //!
 //! Everything here panics on an error: that is how a test fails.
+//!
+//! `D1` to `D49` in comments and names of tests are the known defects of the Go tool; the list is in
+//! `docs/internals/compatibility.md`.
 
 #![expect(clippy::unwrap_used, reason = "the tests' own code fails by panicking")]
 

@@ -48,6 +48,9 @@
 //!
 //! A file that begins with `whisper_compressed` is in go-carbon's compressed format. [`is_compressed`]
 //! recognises it; its points are never read.
+//!
+//! `D1` to `D49` in comments and names of tests are the known defects of the Go tool; the list is in
+//! `docs/internals/compatibility.md`.
 
 pub mod aggregation;
 pub mod create;

@@ -1,5 +1,6 @@
 //! Has the owners of new names fetch and fill them.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -69,7 +70,8 @@ impl JobRunner {
         let Some(first) = batch.first() else { return };
         let node = |index: u32| self.nodes.get(index as usize);
         let (Some(source), Some(owner)) = (node(first.from), node(first.to)) else { return };
-        let bytes = self.averages.get(first.from as usize).copied().flatten().unwrap_or(0);
+        let average = self.averages.get(first.from as usize).copied().flatten();
+        let bytes = average.and_then(NonZeroU64::new);
         let mut entries = Vec::with_capacity(batch.len());
         for entry in batch.iter().filter_map(|job| self.map.get(job.entry)) {
             if self.mover.is_copied(source, owner, &entry.old, &entry.new) {

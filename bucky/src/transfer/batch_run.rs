@@ -2,6 +2,7 @@
 //! meantime is healed again.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bucky_api::OnSchemaDifference;
@@ -209,7 +210,8 @@ impl<'a> Rounds<'a> {
 
     /// The metric with its length, or with more if it went to several owners.
     fn measured(&self, metric: MetricName) -> Stray {
-        let bytes = self.effects.get(&metric).map_or(0, |effect| effect.bytes);
+        let effect = self.effects.get(&metric);
+        let bytes = effect.and_then(|effect| NonZeroU64::new(effect.bytes));
         Stray { metric, bytes }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The receipts with which a source could be deleted are dropped here.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bucky_whisper::MetricName;
@@ -49,17 +50,17 @@ impl Mover {
         owner: &Arc<Node>,
         metrics: Vec<MetricName>,
     ) -> BringReport {
-        self.bring_as(source, owner, metrics, 0, &Renames::default()).await
+        self.bring_as(source, owner, metrics, None, &Renames::default()).await
     }
 
     /// Brings metrics that the owner stores under the names in `renames`. An owner may be its own source for
-    /// those. The files have about this average length in bytes; 0 if unknown.
+    /// those. The files have this length on average, in bytes; `None` if it is not known.
     pub(crate) async fn bring_as(
         &self,
         source: &Arc<Node>,
         owner: &Arc<Node>,
         metrics: Vec<MetricName>,
-        bytes: u64,
+        bytes: Option<NonZeroU64>,
         renames: &Renames,
     ) -> BringReport {
         let mut strays: Vec<Stray> =

@@ -1,6 +1,7 @@
 //! Drains one source: reads its misplaced metrics in order, gathers them into batches, and runs each batch.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -96,7 +97,8 @@ impl Drain {
             self.mover.records.tally.skipped();
             return self.batcher.skip(metric);
         }
-        if let Some(batch) = self.batcher.push(owners, Stray { metric, bytes: bytes.unwrap_or(0) })
+        if let Some(batch) =
+            self.batcher.push(owners, Stray { metric, bytes: bytes.and_then(NonZeroU64::new) })
         {
             self.launch(batch).await;
         }

@@ -4,6 +4,7 @@
 //! same content.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bucky_api::{DaemonAddr, DeleteMetric, HealLine, OnSchemaDifference};
@@ -132,8 +133,8 @@ pub(super) async fn heal(
 struct Candidate {
     content: HealedFrom,
     effect: Option<Effect>,
-    /// The length of its file; 0 if unknown.
-    bytes: u64,
+    /// The length of its file; `None` if it is not known.
+    bytes: Option<NonZeroU64>,
     /// The most points that any owner so far has no place for.
     given_up: u64,
 }
@@ -150,7 +151,7 @@ enum HealedFrom {
 }
 
 impl Candidate {
-    fn of(bytes: u64) -> Self {
+    fn of(bytes: Option<NonZeroU64>) -> Self {
         Self { content: HealedFrom::None, effect: None, bytes, given_up: 0 }
     }
 
@@ -166,7 +167,7 @@ impl Candidate {
         let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
         let effect = self.effect.map_or(here, |effect| effect.and(here));
         let given_up = self.given_up.max(line.points_without_place());
-        Self { content, effect: Some(effect), bytes: line.bytes, given_up }
+        Self { content, effect: Some(effect), bytes: NonZeroU64::new(line.bytes), given_up }
     }
 }
 

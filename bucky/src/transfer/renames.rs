@@ -61,7 +61,7 @@ mod tests {
         let renames = renames.into_iter().map(|(old, new)| (name(old), name(new))).collect();
         let metrics = vec![name("old.a"), name("same")];
         let owner = Arc::clone(&mover.fleet.members[0]);
-        mover.bring_as(source, &owner, metrics, 0, &renames).await
+        mover.bring_as(source, &owner, metrics, None, &renames).await
     }
 
     /// An owner that stores each metric under the name that `stored` makes of the requested one.

@@ -4,6 +4,7 @@
 //! the larger the batches get. Names that wait together are sorted and share their beginnings. Only the new
 //! part of each name is kept, about a fifth of it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,7 +26,7 @@ pub(super) struct HeldStrays {
 }
 
 impl HeldStrays {
-    /// Adds a metric.
+    /// Adds a metric whose file has this length, 0 if it is not known.
     pub(super) fn push(&mut self, name: &str, bytes: u64) {
         let same = |(one, other): &(&u8, &u8)| one == other;
         let shared = self.last.iter().zip(name.as_bytes()).take_while(same).count();
@@ -74,7 +75,7 @@ impl HeldStrays {
         for _ in 0..self.count {
             let shared = usize::try_from(number(&mut coded)).unwrap_or(usize::MAX);
             let new = usize::try_from(number(&mut coded)).unwrap_or(usize::MAX);
-            let bytes = number(&mut coded);
+            let bytes = NonZeroU64::new(number(&mut coded));
             let (new, rest) = coded.split_at(new);
             coded = rest;
             name.truncate(shared);
@@ -144,10 +145,10 @@ mod tests {
             let mut held = HeldStrays::default();
             let strays: Vec<Stray> = strays
                 .into_iter()
-                .filter_map(|(name, bytes)| Some(Stray { metric: name.parse().ok()?, bytes }))
+                .filter_map(|(name, bytes)| Some(Stray { metric: name.parse().ok()?, bytes: NonZeroU64::new(bytes) }))
                 .collect();
             for stray in &strays {
-                held.push(stray.metric.as_str(), stray.bytes);
+                held.push(stray.metric.as_str(), stray.bytes.map_or(0, NonZeroU64::get));
             }
             prop_assert_eq!(held.len(), strays.len());
             prop_assert_eq!(held.into_strays(), strays);

@@ -12,6 +12,7 @@ pub(super) mod held;
 mod limits;
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 
 use bucky_whisper::MetricName;
 
@@ -24,13 +25,13 @@ use crate::fleet::OwnerIndex;
 pub(crate) struct Stray {
     /// The metric.
     pub(crate) metric: MetricName,
-    /// The length of its file; 0 if the source does not report it.
-    pub(crate) bytes: u64,
+    /// The length of its file; `None` if it is not known.
+    pub(crate) bytes: Option<NonZeroU64>,
 }
 
 /// A stray with an unknown length.
 pub(crate) fn unmeasured(metric: MetricName) -> Stray {
-    Stray { metric, bytes: 0 }
+    Stray { metric, bytes: None }
 }
 
 /// Metrics of one source with the same owners.
@@ -82,6 +83,7 @@ impl Batcher {
     /// Takes the next metric, and returns a batch if one is ready. `owners` is sorted, each once.
     pub(crate) fn push(&mut self, owners: Vec<OwnerIndex>, stray: Stray) -> Option<Batch> {
         let Stray { metric, bytes } = stray;
+        let bytes = bytes.map_or(0, NonZeroU64::get);
         let early = self
             .buckets
             .get(&owners)
@@ -220,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn stray(name: &str, bytes: u64) -> Stray {
-        Stray { metric: MetricName::parse(name).unwrap(), bytes }
+        Stray { metric: MetricName::parse(name).unwrap(), bytes: NonZeroU64::new(bytes) }
     }
 
     fn names(batch: &Batch) -> Vec<&str> {
@@ -334,7 +336,7 @@ mod tests {
                     prop_assert!(through.as_str() < first_open.as_str());
                 }
                 prop_assert!(batch.strays.len() <= LIMITS.metrics);
-                prop_assert!(batch.strays.len() == 1 || batch.strays.iter().map(|stray| stray.bytes).sum::<u64>() <= LIMITS.bytes);
+                prop_assert!(batch.strays.len() == 1 || batch.strays.iter().filter_map(|stray| stray.bytes).map(NonZeroU64::get).sum::<u64>() <= LIMITS.bytes);
                 out.extend(names(&batch).into_iter().map(|name| (batch.owners.clone(), name.to_owned())));
                 batcher.finish(batch.ticket);
             }

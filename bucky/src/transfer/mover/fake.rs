@@ -1,6 +1,7 @@
 //! Members of a cluster for the mover's tests: owners that heal, sources that delete, Go daemons.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -99,7 +100,10 @@ pub(in crate::transfer) fn batch(owners: &[usize], names: &[&str]) -> Batch {
     let room = HoldingRoom::new(LIMITS.held_bytes, 1);
     let mut batcher = Batcher::new(LIMITS, room, None);
     for name in names {
-        batcher.push(owners.to_vec(), Stray { metric: name.parse().unwrap(), bytes: 1 });
+        batcher.push(
+            owners.to_vec(),
+            Stray { metric: name.parse().unwrap(), bytes: NonZeroU64::new(1) },
+        );
     }
     batcher.take_fullest().unwrap()
 }

@@ -222,9 +222,9 @@ impl Pace {
 
 impl Paces {
     /// How many bytes a file of this length takes in transit; 0 means that the length is unknown.
-    fn bytes_in_transit(&self, bytes: u64) -> u64 {
+    fn bytes_in_transit(&self, bytes: Option<NonZeroU64>) -> u64 {
         let guess = whole(self.guess_bytes) as u64;
-        member_bytes(if bytes == 0 { guess } else { bytes })
+        member_bytes(bytes.map_or(guess, NonZeroU64::get))
     }
 }
 
@@ -252,7 +252,10 @@ mod tests {
     }
 
     fn strays(count: usize, bytes: u64) -> Vec<Stray> {
-        let stray = |number| Stray { metric: format!("m{number}").parse().unwrap(), bytes };
+        let stray = |number| Stray {
+            metric: format!("m{number}").parse().unwrap(),
+            bytes: NonZeroU64::new(bytes),
+        };
         (0..count).map(stray).collect()
     }
 
@@ -317,7 +320,7 @@ mod tests {
     fn a_wrong_estimate_of_bytes_is_corrected() {
         let now = Instant::now();
         let pace = pace(Some(1 << 20), None, now);
-        let accounted = pace.lock().bytes_in_transit(0);
+        let accounted = pace.lock().bytes_in_transit(None);
         pace.take(&addr("a"), &addr("b"), 1, accounted, now);
         pace.correct_to(accounted, [4 << 20]);
         // Time that passes while nothing is sent is not saved up.
@@ -332,8 +335,12 @@ mod tests {
         for _ in 0..40 {
             pace.correct_to(0, [10_000; 5]);
         }
-        let guess = pace.lock().bytes_in_transit(0);
+        let guess = pace.lock().bytes_in_transit(None);
         assert!(guess.abs_diff(member_bytes(10_000)) <= 512, "{guess}");
-        assert_eq!(pace.lock().bytes_in_transit(5), member_bytes(5), "what is told counts");
+        assert_eq!(
+            pace.lock().bytes_in_transit(NonZeroU64::new(5)),
+            member_bytes(5),
+            "what is told counts"
+        );
     }
 }
