@@ -12,7 +12,8 @@ use serde::{
 };
 
 use crate::{
-    Algorithm, Node, NodeError, Relay, RingSpec, TaggedNames, UnknownName, UnknownToRelay, resolve,
+    Algorithm, Node, NodeError, Relay, RingSpec, TaggedNames, UnknownName, UnknownToRelay,
+    as_go_writes, resolve,
 };
 
 /// A ring document, unchecked.
@@ -108,18 +109,7 @@ impl RingDocument {
     pub fn to_json(&self) -> String {
         let plain =
             serde_json::to_string(self).expect("strings, numbers and lists always serialize");
-        let mut json = String::with_capacity(plain.len());
-        for c in plain.chars() {
-            // These characters are only inside strings: the rest of the JSON is punctuation, digits and key
-            // names.
-            match c {
-                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                    json.push_str(&format!("\\u{:04x}", u32::from(c)));
-                }
-                other => json.push(other),
-            }
-        }
-        json
+        as_go_writes(&plain).into_owned()
     }
 }
 

@@ -2,22 +2,11 @@
 
 use std::fmt::Display;
 
+use bucky_ring::as_go_writes;
+
 /// `text` as a JSON string, as Go writes it: `<`, `>`, `&` and the two Unicode line ends are escaped.
 pub(crate) fn json_string(text: &str) -> String {
-    let plain = serde_json::Value::from(text).to_string();
-    if !plain.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-        return plain;
-    }
-    let mut escaped = String::with_capacity(plain.len() + 16);
-    for c in plain.chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
-            _ => escaped.push(c),
-        }
-    }
-    escaped
+    as_go_writes(&serde_json::Value::from(text).to_string()).into_owned()
 }
 
 /// Whether `name` fits on a line of text. A metric's name has no control character, but a Go daemon also

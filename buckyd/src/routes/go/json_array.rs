@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use bucky_ring::as_go_writes;
+
 /// A JSON array of strings, written as Go writes it.
 pub(super) struct JsonArray<'w, W> {
     writer: &'w mut W,
@@ -26,17 +28,7 @@ impl<'w, W: Write> JsonArray<'w, W> {
         self.scratch.clear();
         serde_json::to_writer(&mut self.scratch, text)?;
         let json = String::from_utf8_lossy(&self.scratch);
-        let special = |c| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
-        for part in json.split_inclusive(special) {
-            match part.char_indices().next_back().filter(|(_, c)| special(*c)) {
-                None => self.writer.write_all(part.as_bytes())?,
-                Some((at, c)) => {
-                    let (plain, _) = part.split_at(at);
-                    write!(self.writer, "{plain}\\u{:04x}", u32::from(c))?;
-                }
-            }
-        }
-        Ok(())
+        self.writer.write_all(as_go_writes(&json).as_bytes())
     }
 
     pub(super) fn end(&mut self) -> io::Result<()> {
