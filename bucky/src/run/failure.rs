@@ -23,6 +23,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// A failure at this node.
+    pub(crate) fn at(node: &DaemonAddr, kind: FailureKind, reason: String) -> Self {
+        Self { node: node.clone(), kind, reason }
+    }
+
     /// Whether the metric was copied, and only not deleted.
     pub(crate) fn is_of_delete(&self) -> bool {
         self.kind.is_of_delete()

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use self::pending::PendingFile;
 use self::pending::{FILE_COST_BYTES, FileContent, FileProgress};
-use self::sending::{DeliverySetback, failure, heal, outcome, setback};
+use self::sending::{DeliverySetback, heal, outcome, setback};
 use crate::fleet::Node;
 use crate::patience::{NextStep, Patience, Trouble, halves, jitter};
 use crate::run::failure::Failure;
@@ -231,7 +231,7 @@ impl Shared {
         files: &mut Vec<Arc<PendingFile>>,
     ) -> Option<DeliverySetback> {
         if let Err(reason) = node.admit() {
-            let failure = failure(node, FailureKind::NodeAway, reason);
+            let failure = Failure::at(node.addr(), FailureKind::NodeAway, reason);
             return Some(DeliverySetback { trouble: Trouble::Lasting, failure });
         }
         if let Some(failure) = node.full.failure(node.addr()) {
@@ -270,8 +270,11 @@ impl Shared {
     async fn deliver_one_by_one(&self, node: &Node, files: Vec<Arc<PendingFile>>) {
         for file in files {
             if self.stop.is_asked() {
-                let stopped =
-                    failure(node, FailureKind::NotTried, "the restore was stopped".into());
+                let stopped = Failure::at(
+                    node.addr(),
+                    FailureKind::NotTried,
+                    "the restore was stopped".into(),
+                );
                 self.settle(&file, Err(stopped));
                 continue;
             }

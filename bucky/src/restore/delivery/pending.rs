@@ -10,7 +10,6 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::batch_body::BatchFile;
-use super::sending::failure;
 use crate::fleet::Node;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
@@ -78,13 +77,20 @@ impl PendingFile {
                 let reason = format!(
                     "it has {bytes} bytes, and a daemon of the Go tool is given at most {GO_FILE_BYTES}; run buckyd there"
                 );
-                return Err(failure(node, FailureKind::of(Some(Problem::TooLarge)), reason));
+                return Err(Failure::at(
+                    node.addr(),
+                    FailureKind::of(Some(Problem::TooLarge)),
+                    reason,
+                ));
             }
             FileContent::Spooled(spool) => {
                 let spool = spool.clone();
                 let read = tokio::task::spawn_blocking(move || spool.content()).await;
                 let read = read.map_err(io::Error::other).and_then(|read| read);
-                read.map_err(|error| failure(node, FailureKind::Storage, error.to_string()))?.into()
+                read.map_err(|error| {
+                    Failure::at(node.addr(), FailureKind::Storage, error.to_string())
+                })?
+                .into()
             }
         };
         let Self { metric, meta, digest, .. } = self;

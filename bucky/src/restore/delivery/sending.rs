@@ -28,7 +28,7 @@ pub(super) fn outcome(
 ) -> Result<Effect, DeliverySetback> {
     let passing = |kind, reason: &str| DeliverySetback {
         trouble: Trouble::Passing,
-        failure: failure(node, kind, reason.to_owned()),
+        failure: Failure::at(node.addr(), kind, reason.to_owned()),
     };
     let line = line
         .ok_or_else(|| passing(FailureKind::NoAnswer, "the owner's answer does not mention it"))?;
@@ -45,7 +45,7 @@ pub(super) fn outcome(
     let trouble = if may_pass { Trouble::Passing } else { Trouble::Lasting };
     Err(DeliverySetback {
         trouble,
-        failure: failure(node, FailureKind::of_line(&line), line.reason),
+        failure: Failure::at(node.addr(), FailureKind::of_line(&line), line.reason),
     })
 }
 
@@ -63,7 +63,10 @@ pub(super) async fn setback(node: &Node, error: ClientError) -> DeliverySetback 
         node.unreachable(&reason);
     }
     let kind = if is_away { FailureKind::NodeAway } else { FailureKind::TransferFailed };
-    DeliverySetback { trouble: Trouble::of(&error), failure: failure(node, kind, reason) }
+    DeliverySetback {
+        trouble: Trouble::of(&error),
+        failure: Failure::at(node.addr(), kind, reason),
+    }
 }
 
 fn is_silence(error: &ClientError) -> bool {
@@ -72,10 +75,6 @@ fn is_silence(error: &ClientError) -> bool {
 
 fn is_broken(error: &ClientError) -> bool {
     matches!(error, ClientError::Broken { .. })
-}
-
-pub(super) fn failure(node: &Node, kind: FailureKind, reason: String) -> Failure {
-    Failure { node: node.addr().clone(), kind, reason }
 }
 
 /// Sends files together, or one that is too long for memory alone, and returns the owner's lines.
