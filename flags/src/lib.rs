@@ -4,7 +4,7 @@
 //! `-no-op` as four one-letter flags. [`normalise`] turns these forms into forms that clap reads. It uses the
 //! flags that the command itself declares, so that there is no second list to maintain. An unknown flag is
 //! left to clap, whose message then names the whole word. Unlike Go's own parser it continues after the first
-//! argument: a flag may be anywhere before a lone `--`. [`integer`] reads numbers as Go does (`0x10`,
+//! argument: a flag may be anywhere before a lone `--`. [`integer()`] reads numbers as Go does (`0x10`,
 //! `1_000`).
 
 mod integer;

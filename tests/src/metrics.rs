@@ -135,7 +135,7 @@ pub fn write(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Poin
     write_at(prefix, metric, layout, points, now());
 }
 
-/// Like [`write`], at the time `now`, which decides which archive the oldest points of a finer one go to.
+/// Like [`write()`], at the time `now`, which decides which archive the oldest points of a finer one go to.
 /// Files that must be equal are written with the same time.
 pub fn write_at(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Point], now: u32) {
     let path = prefix.join(metric.relative_path());

@@ -26,7 +26,7 @@ use crate::run::stop::Stop;
 /// Plans what the nodes of `fleet` send, by `selection`, and moves it.
 ///
 /// # Errors
-/// The errors of [`run`].
+/// If a node does not answer while the plan is made, the journal cannot be opened, or the clocks differ.
 pub(crate) async fn plan_and_move(
     fleet: Fleet,
     selection: StraySelection,
