@@ -105,6 +105,23 @@ pub struct HealLine {
 }
 
 impl HealLine {
+    /// The line for a metric that was not healed: it failed if another attempt may help, else it is refused.
+    pub fn not_healed(metric: MetricName, problem: Problem, reason: String) -> Self {
+        let outcome = if problem.may_pass() { HealOutcome::Failed } else { HealOutcome::Refused };
+        Self {
+            metric,
+            stored_as: None,
+            outcome,
+            points: 0,
+            held: None,
+            difference: None,
+            bytes: 0,
+            digest: None,
+            problem: Some(problem),
+            reason,
+        }
+    }
+
     /// The number of points of the source that have no place in the owner's file because of its schema.
     pub fn points_without_place(&self) -> u64 {
         self.difference.as_ref().map_or(0, |difference| difference.points_without_place())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bucky_api::archive::{
     LargeMember, Limits, Member, NoRoom, ReadArchiveError, Receiver, receive_archive,
 };
-use bucky_api::{Encoding, HealLine, HealOutcome, LeftOut, Problem, chain};
+use bucky_api::{Encoding, HealLine, LeftOut, Problem, chain};
 use bucky_whisper::MetricName;
 
 use super::links::{Links, Measurement};
@@ -276,7 +276,7 @@ impl<'a> IncomingBatch<'a> {
         }
         for LeftOut { metric, problem, reason } in left_out {
             if self.missing.remove(&metric) || !self.is_pull() {
-                self.batch.note(not_healed(metric, problem, reason));
+                self.batch.note(HealLine::not_healed(metric, problem, reason));
             }
         }
         // The share of the report now belongs to its lines.
@@ -287,25 +287,9 @@ impl<'a> IncomingBatch<'a> {
         let mut missing: Vec<MetricName> = self.missing.drain().collect();
         missing.sort_unstable();
         for metric in missing {
-            self.batch.note(not_healed(metric, Problem::CutOff, why.clone()));
+            self.batch.note(HealLine::not_healed(metric, Problem::CutOff, why.clone()));
         }
         // A pull has a line for each requested metric, which says everything.
         error.filter(|_| !self.is_pull()).map_or(Ok(()), |error| Err(ApiError::from(error)))
-    }
-}
-
-fn not_healed(metric: MetricName, problem: Problem, reason: String) -> HealLine {
-    let outcome = if problem.may_pass() { HealOutcome::Failed } else { HealOutcome::Refused };
-    HealLine {
-        metric,
-        stored_as: None,
-        outcome,
-        points: 0,
-        held: None,
-        difference: None,
-        bytes: 0,
-        digest: None,
-        problem: Some(problem),
-        reason,
     }
 }

@@ -1,7 +1,7 @@
 //! What a caller may do to the metrics of a heal or a pull, metric by metric.
 
 use bucky_api::token::{Denied, Operation};
-use bucky_api::{HealLine, HealOutcome, Problem};
+use bucky_api::{HealLine, Problem};
 use bucky_whisper::MetricName;
 
 use super::renames::Renames;
@@ -68,16 +68,5 @@ impl Rights {
 }
 
 fn refused(metric: &MetricName, denied: &Denied) -> HealLine {
-    HealLine {
-        metric: metric.clone(),
-        stored_as: None,
-        outcome: HealOutcome::Refused,
-        points: 0,
-        held: None,
-        difference: None,
-        bytes: 0,
-        digest: None,
-        problem: Some(Problem::Forbidden),
-        reason: denied.to_string(),
-    }
+    HealLine::not_healed(metric.clone(), Problem::Forbidden, denied.to_string())
 }
