@@ -155,7 +155,7 @@ fn rings_may_differ() {
 }
 
 #[test]
-fn layouts_may_differ_from_the_start_and_be_made_anew() {
+fn layouts_may_differ_from_the_start_and_change_later() {
     for layout in LAYOUTS {
         for policy in POLICIES {
             let mut scenario = Scenario::plain();

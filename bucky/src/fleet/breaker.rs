@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(
             breaker.failed(start + lasting, "x"),
             FailureRow::Begins,
-            "the time begins anew"
+            "the time starts again"
         );
         assert_eq!(breaker.failed(start + lasting, "x"), FailureRow::GoesOn);
         assert_eq!(breaker.failed(start + lasting * 2, "away"), FailureRow::IsEnough);

@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(
             pace.lock().bytes_in_transit(NonZeroU64::new(5)),
             member_bytes(5),
-            "what is told counts"
+            "a reported length counts"
         );
     }
 }

@@ -129,7 +129,7 @@ mod tests {
             assert_eq!(see(cache(74.0), 13), Some(CacheState::Fine));
             assert_eq!(speed.rate(), 2.0);
             speed.see(cache(0.0), &options(), start + SECOND * 21, || 0.5);
-            assert_eq!(speed.rate(), 2.0, "the interval begins anew");
+            assert_eq!(speed.rate(), 2.0, "the interval starts again");
         }
     }
 

@@ -82,7 +82,7 @@ async fn d11_an_older_daemon_confirms_nothing_by_its_answers() {
     let plain = whisper(&[1, 2]);
     for (tombstone, there, is_held) in [
         (&compressed, compressed.clone(), false),
-        (&compressed, b"whisper_compressed, anew".to_vec(), true),
+        (&compressed, b"whisper_compressed, again".to_vec(), true),
         (&compressed, whisper(&[]), true),
         (&plain, whisper(&[1, 2, 3]), false),
         (&plain, whisper(&[2]), true),

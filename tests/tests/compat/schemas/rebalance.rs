@@ -150,7 +150,7 @@ fn no_more_points_are_given_up_than_were_confirmed() {
 #[test]
 fn a_tombstone_of_a_run_that_drops_waits_if_the_owners_file_was_created_again() {
     let mut cluster = cluster(2).flag("--tombstone-grace", "3").lay();
-    let name = cluster.name_owned_by(1, "made.anew");
+    let name = cluster.name_owned_by(1, "created.again");
     cluster.node(0).write(&name, &LONG, &minutes(now(), (0..300).map(f64::from)));
     cluster.start();
     cluster.bucky(&["rebalance", "--on-schema-difference", "drop", "--yes"]).assert_code(0);
@@ -194,7 +194,7 @@ fn a_second_copy_with_other_retentions_is_not_given_up_for_the_first() {
 #[test]
 fn a_tombstone_waits_whose_owners_file_was_created_again_by_another_schema() {
     let mut cluster = cluster(2).flag("--tombstone-grace", "3").lay();
-    let name = cluster.name_owned_by(1, "made.anew");
+    let name = cluster.name_owned_by(1, "created.again");
     cluster.node(0).write(&name, &LONG, &minutes(now(), (0..300).map(f64::from)));
     cluster.start();
     let before = points(&cluster, 0, &name);
