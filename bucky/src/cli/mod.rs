@@ -10,7 +10,7 @@ mod tests;
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::StyledStr;
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::heading;
@@ -259,7 +259,12 @@ fn mistake_of(error: clap::Error, name: &OsStr) -> EarlyExit {
     let name = name.to_string_lossy();
     let context = |kind| error.get(kind).map(ToString::to_string);
     if error.kind() == ErrorKind::InvalidSubcommand {
-        let similar = context(ContextKind::SuggestedSubcommand);
+        // The most similar name is the last.
+        let similar = match error.get(ContextKind::SuggestedSubcommand) {
+            Some(ContextValue::Strings(names)) => names.last(),
+            Some(ContextValue::String(name)) => Some(name),
+            _ => None,
+        };
         let similar = similar.map_or_else(String::new, |name| format!("; did you mean {name}?"));
         return EarlyExit::mistake(format!(
             "bucky: unknown command: {name}{similar}\n`bucky help` lists all commands."

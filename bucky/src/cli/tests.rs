@@ -39,6 +39,8 @@ fn an_unknown_command_is_a_mistake_with_a_suggestion() {
         text,
         "bucky: unknown command: lsit; did you mean list?\n`bucky help` lists all commands."
     );
+    // "heal" is like it too, and less so.
+    assert!(mistake(&["rebalanc"]).contains("; did you mean rebalance?\n"));
     assert!(mistake(&["xyzzy"]).starts_with("bucky: unknown command: xyzzy\n"));
     assert!(mistake(&[]).contains("give a command"));
     assert!(mistake(&["-v", "list"]).contains("before the command"));
