@@ -45,6 +45,7 @@ mod node;
 mod owners;
 mod ring;
 mod spec;
+mod summary;
 mod warnings;
 
 pub use algorithm::{Algorithm, Relay, TaggedNames, UnknownName, UnknownToRelay, resolve};

@@ -1,0 +1,125 @@
+//! A ring in one line, and as the flags that give it to a daemon.
+
+use crate::{Algorithm, Relay, RingSpec};
+
+/// How many digits of the fingerprint are shown where people compare rings.
+const SHORT_FINGERPRINT: usize = 8;
+
+impl RingSpec {
+    /// The ring in one line, for people:
+    /// `carbon, carbon_ch arithmetic of carbon 1.1, 2 copies on different hosts, 4 nodes, 60e07fd7`. The last
+    /// part is the beginning of [`RingSpec::fingerprint`].
+    pub fn summary(&self) -> String {
+        let copies = match (self.replication_factor, self.diverse_replicas) {
+            (1, _) => "1 copy".to_owned(),
+            (copies, false) => format!("{copies} copies"),
+            (copies, true) => format!("{copies} copies on different hosts"),
+        };
+        let nodes = match self.nodes.len() {
+            1 => "1 node".to_owned(),
+            nodes => format!("{nodes} nodes"),
+        };
+        let mut fingerprint = self.fingerprint();
+        fingerprint.truncate(SHORT_FINGERPRINT);
+        format!(
+            "{}, {} arithmetic of {}, {copies}, {nodes}, {fingerprint}",
+            self.algorithm,
+            self.algorithm.name_in_relays(),
+            self.relay.tested_version(),
+        )
+    }
+
+    /// The flags and nodes that give this ring to a `buckyd`, each as one word of a command line.
+    pub fn daemon_words(&self) -> Vec<String> {
+        let mut words = vec![
+            "--relay".to_owned(),
+            self.relay.to_string(),
+            "--hash".to_owned(),
+            self.algorithm.to_string(),
+        ];
+        if self.replication_factor != 1 {
+            words.extend(["--replicas".to_owned(), self.replication_factor.to_string()]);
+        }
+        if self.diverse_replicas {
+            words.push("--diverse-replicas".to_owned());
+        }
+        if self.tagged_names != self.relay.default_tagged_names() {
+            words.extend(["--tagged-names".to_owned(), self.tagged_names.to_string()]);
+        }
+        words.extend(self.nodes.iter().map(ToString::to_string));
+        words
+    }
+}
+
+impl Algorithm {
+    /// What the relays' configuration files call this kind of ring.
+    pub fn name_in_relays(self) -> &'static str {
+        match self {
+            Self::Carbon => "carbon_ch",
+            Self::Fnv1a => "fnv1a_ch",
+            Self::JumpFnv1a => "jump_fnv1a_ch",
+            Self::Mmh3 => "mmh3_ch",
+            Self::FastMmh3 => "fast mmh3_ch",
+            Self::FastCarbon => "fast carbon_ch",
+            Self::FastFnv1a => "fast fnv1a_ch",
+        }
+    }
+}
+
+impl Relay {
+    /// The program with the version whose arithmetic this crate has, for people.
+    pub fn tested_version(self) -> &'static str {
+        match self {
+            Self::Buckytools => "buckytools 0.6",
+            Self::Carbon => "carbon 1.1",
+            Self::CarbonCRelay => "carbon-c-relay 3.2+",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Algorithm, Relay, RingSpec, TaggedNames};
+
+    fn spec() -> RingSpec {
+        RingSpec {
+            nodes: ["a:2003=x", "b:2003=y"].iter().map(|node| node.parse().expect("a node")).collect(),
+            algorithm: Algorithm::Carbon,
+            relay: Relay::Carbon,
+            replication_factor: 1,
+            diverse_replicas: false,
+            tagged_names: TaggedNames::Whole,
+        }
+    }
+
+    #[test]
+    fn a_ring_is_told_in_one_line() {
+        let one = spec();
+        let digits = &one.fingerprint()[..8];
+        assert_eq!(
+            one.summary(),
+            format!("carbon, carbon_ch arithmetic of carbon 1.1, 1 copy, 2 nodes, {digits}")
+        );
+        let two = RingSpec { replication_factor: 2, diverse_replicas: true, ..spec() };
+        assert!(two.summary().contains(", 2 copies on different hosts, 2 nodes, "));
+    }
+
+    #[test]
+    fn the_words_for_a_daemon_leave_out_its_defaults() {
+        assert_eq!(
+            spec().daemon_words().join(" "),
+            "--relay carbon --hash carbon a:2003=x b:2003=y"
+        );
+        let all = RingSpec {
+            replication_factor: 2,
+            diverse_replicas: true,
+            tagged_names: TaggedNames::BeforeSemicolon,
+            ..spec()
+        };
+        assert_eq!(
+            all.daemon_words().join(" "),
+            "--relay carbon --hash carbon --replicas 2 --diverse-replicas --tagged-names before-semicolon \
+             a:2003=x b:2003=y"
+        );
+    }
+}
