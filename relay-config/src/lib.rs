@@ -5,8 +5,8 @@
 //! the relay itself reads, by the relay's own rules, including its odd ones. What those rules leave open, or
 //! what people do not mean when they write it, is refused with line, column and reason; it is never guessed.
 //!
-//! Pure: every parser takes text and returns values. Files that a configuration names (an `include`, the
-//! aggregation rules) are asked for through [`OtherFiles`], which the caller implements.
+//! Every parser is pure: it takes text and returns values. Files that a configuration names (an `include`,
+//! the aggregation rules) are asked for through [`OtherFiles`]. Only [`disk`] opens files.
 //!
 //! The facts about each program are in `docs/internals/relay-configs.md`. The files in `tests/corpus/` and
 //! the answers beside them, taken from the programs themselves, are the specification.
@@ -14,8 +14,10 @@
 mod c_relay;
 mod carbon;
 mod carbonate;
+mod choose;
 mod command_line;
 mod detect;
+pub mod disk;
 mod document;
 mod finding;
 mod found;
@@ -23,6 +25,7 @@ mod graphite_web;
 mod relay_ng;
 mod source;
 
+pub use choose::{ChoiceError, Wanted};
 pub use finding::{Need, NeedKind, Refusal, RefusalKind, Warning, WarningKind};
 pub use found::{Choice, Configuration, FoundRing, Origins, Program, Selector};
 pub use source::{OtherFiles, Place, SourceFile};

@@ -21,6 +21,7 @@ pub(crate) mod path;
 pub(crate) mod pickle_relay;
 pub(crate) mod rebalance;
 pub(crate) mod restore;
+pub(crate) mod ring;
 pub(crate) mod servers;
 pub(crate) mod sieve;
 pub(crate) mod sparsify;
