@@ -147,6 +147,12 @@ pub struct Warning {
     pub message: String,
 }
 
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} [{}]", self.place, self.message, self.kind)
+    }
+}
+
 /// Something besides the ring that decides where a name is sent. A ring that needs it is not the whole truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {

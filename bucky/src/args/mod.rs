@@ -8,6 +8,7 @@ pub(crate) mod heading;
 pub(crate) mod local;
 pub(crate) mod map_file;
 pub(crate) mod ring;
+pub(crate) mod ring_file;
 pub(crate) mod schema;
 pub(crate) mod select;
 pub(crate) mod series;

@@ -91,7 +91,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Du(args) => du::run(args, output).await,
         Command::Tar(args) => tar::run(args, output).await,
         Command::Restore(args) => restore::run(args, output).await,
-        Command::Ring(args) => ring::run(args, output),
+        Command::Ring(args) => ring::run(args, output).await,
         Command::Fill(args) => fill::run(&args, output),
         Command::Info(args) => info::run(&args, output),
         Command::Isempty(args) => isempty::run(&args, output),

@@ -57,8 +57,15 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     if let Some(group) = command
         && group.has_subcommands()
     {
-        let Some(member) = args.next().filter(|word| !is_help(word)) else {
-            return Err(help(&[name], HelpDetail::Short));
+        let asked = help(std::slice::from_ref(&name), HelpDetail::Short);
+        let member = match args.next() {
+            Some(word) if is_help(&word) => return Err(asked),
+            Some(word) => word,
+            None => {
+                let group = name.display();
+                let text = format!("{}\nbucky: give a command of bucky {group}", asked.data);
+                return Err(EarlyExit::mistake(text));
+            }
         };
         command = member.to_str().and_then(|member| group.find_subcommand(member));
         words.push(member.clone());

@@ -1,10 +1,18 @@
+use super::help::runnable;
 use super::*;
+use crate::args::heading;
+use crate::outcome::Outcome;
 
 fn read(args: &[&str]) -> Result<Command, String> {
     parse(args.iter().map(OsString::from)).map_err(|stop| match stop.outcome {
         Outcome::Done => format!("asked: {}", stop.data),
         _ => format!("mistake: {}", stop.message),
     })
+}
+
+/// The name of a command: one word, or a group and its member.
+fn words(name: &str) -> Vec<OsString> {
+    name.split(' ').map(OsString::from).collect()
 }
 
 fn mistake(args: &[&str]) -> String {
@@ -72,7 +80,7 @@ fn help_is_asked_for_in_every_way_but_h_with_a_command() {
 
 #[test]
 fn help_lists_the_commands_sorted_with_usage_and_description() {
-    let stop = help(None, HelpDetail::Short);
+    let stop = help(&[], HelpDetail::Short);
     let lines: Vec<&str> = stop.data.lines().collect();
     let names: Vec<&str> =
         lines.iter().step_by(2).map(|line| line.split(' ').next().unwrap()).collect();
@@ -85,7 +93,7 @@ fn help_lists_the_commands_sorted_with_usage_and_description() {
 
 #[test]
 fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_flags() {
-    let stop = help(Some("locate".into()), HelpDetail::Short);
+    let stop = help(&words("locate"), HelpDetail::Short);
     assert_eq!((stop.outcome, stop.message.as_str()), (Outcome::Done, ""));
     let title = concat!("bucky locate, version ", env!("CARGO_PKG_VERSION"));
     assert!(stop.data.starts_with(&format!("{title}\n\nUsage: bucky locate ")), "{}", stop.data);
@@ -115,9 +123,9 @@ fn help_is_short_unless_all_of_it_is_asked_for() {
 #[test]
 fn the_groups_of_flags_have_one_order_in_the_help_of_all_commands() {
     let mut seen = 0;
-    for command in definition().get_subcommands() {
+    for (name, _) in runnable() {
         for detail in [HelpDetail::Short, HelpDetail::All] {
-            let text = help(Some(command.get_name().into()), detail).data;
+            let text = help(&words(&name), detail).data;
             let positions = heading::ORDER.map(|heading| text.find(&format!("\n{heading}:\n")));
             let positions: Vec<usize> = positions.into_iter().flatten().collect();
             assert!(positions.is_sorted(), "{text}");
@@ -130,7 +138,7 @@ fn the_groups_of_flags_have_one_order_in_the_help_of_all_commands() {
 /// What is the default of one command is not that of another.
 #[test]
 fn help_says_whether_a_command_keeps_its_sources() {
-    let short = |command: &str| help(Some(command.into()), HelpDetail::Short).data;
+    let short = |command: &str| help(&words(command), HelpDetail::Short).data;
     let (delete, keep) =
         ("Delete each source when all its owners have it on disk", "Keep the sources");
     let text = |command| short(command).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -146,7 +154,7 @@ fn help_says_whether_a_command_keeps_its_sources() {
 #[test]
 fn help_leaves_out_the_host_where_it_has_no_effect() {
     for (command, shown) in [("copy", false), ("backfill2", false), ("list", true)] {
-        let text = help(Some(command.into()), HelpDetail::All).data;
+        let text = help(&words(command), HelpDetail::All).data;
         assert_eq!((text.contains("--host"), text.contains("--single")), (shown, shown), "{text}");
         assert!(text.contains("--timeout"), "{text}");
     }
@@ -155,12 +163,11 @@ fn help_leaves_out_the_host_where_it_has_no_effect() {
 
 #[test]
 fn every_command_has_an_example_and_all_exit_codes() {
-    for command in definition().get_subcommands().filter(|it| it.get_name() != "version") {
-        let name = command.get_name();
-        let short = help(Some(name.into()), HelpDetail::Short).data;
+    for (name, _) in runnable().into_iter().filter(|(name, _)| name != "version") {
+        let short = help(&words(&name), HelpDetail::Short).data;
         let examples = short.split("Examples:\n").nth(1).unwrap_or_default();
         assert!(examples.contains(&format!("bucky {name} ")), "{short}");
-        let all = help(Some(name.into()), HelpDetail::All).data;
+        let all = help(&words(&name), HelpDetail::All).data;
         assert!(all.contains("Exit codes: 0 "), "{all}");
         // A relay that was asked to stop has done what it should.
         assert!(all.contains("130 stopped ") || name == "pickle-relay", "{all}");
@@ -172,9 +179,30 @@ fn every_command_has_an_example_and_all_exit_codes() {
 
 #[test]
 fn help_of_no_command_says_so_and_is_a_mistake() {
-    let stop = help(Some("lits".into()), HelpDetail::All);
+    let stop = help(&words("lits"), HelpDetail::All);
     assert_eq!((stop.outcome, stop.data.as_str()), (Outcome::Usage, "Unknown sub-command.\n"));
     assert!(stop.message.contains("did you mean list?"), "{}", stop.message);
+}
+
+#[test]
+fn a_group_of_commands_is_one_word_and_its_members_are_the_next() {
+    let Ok(Command::Ring(_)) = read(&["ring", "from", "-explain", "carbon.conf"]) else { panic!() };
+    assert!(mistake(&["ring"]).ends_with("bucky: give a command of bucky ring"));
+    assert_eq!(
+        mistake(&["ring", "form", "carbon.conf"]),
+        "bucky: unknown command: ring form; did you mean from?\n`bucky help` lists all commands."
+    );
+    for args in [&["help", "ring"][..], &["ring", "--help"]] {
+        let text = read(args).err().unwrap();
+        assert!(text.starts_with("asked: ") && text.contains("\n  from "), "{args:?}: {text}");
+    }
+    for args in [&["help", "ring", "from"][..], &["ring", "from", "--help"]] {
+        let text = read(args).err().unwrap();
+        assert!(text.contains("Usage: bucky ring from [OPTIONS] <FILE>"), "{args:?}: {text}");
+    }
+    let stop = help(&words("ring form"), HelpDetail::All);
+    assert_eq!((stop.outcome, stop.data.as_str()), (Outcome::Usage, "Unknown sub-command.\n"));
+    assert!(stop.message.contains("did you mean from?"), "{}", stop.message);
 }
 
 /// D32: with `-w 0`, the Go tool hangs, or does nothing and exits 0.
@@ -254,7 +282,7 @@ fn every_flag_that_takes_a_number_takes_it_as_go_writes_it() {
         TypeId::of::<std::num::NonZeroU32>(),
     ];
     let (mut flags, mut refusals) = (0, Vec::new());
-    for command in definition().get_subcommands() {
+    for (name, command) in runnable() {
         let takes_number = |arg: &&clap::Arg| {
             let parsed = arg.get_value_parser().type_id();
             let is_length = arg
@@ -271,7 +299,8 @@ fn every_flag_that_takes_a_number_takes_it_as_go_writes_it() {
                 (None, short) => format!("-{}", short.unwrap()),
             };
             for number in ["0x10", "0b10000", "1_6", "020"] {
-                let words = ["bucky", command.get_name(), &format!("{flag}={number}")];
+                let words = ["bucky".into()].into_iter().chain(words(&name));
+                let words = words.chain([format!("{flag}={number}").into()]);
                 let refused = definition().try_get_matches_from(words).err();
                 let is_refused = refused.as_ref().is_some_and(|error| {
                     matches!(
@@ -281,7 +310,7 @@ fn every_flag_that_takes_a_number_takes_it_as_go_writes_it() {
                     )
                 });
                 if is_refused {
-                    refusals.push(format!("{} {flag} {number}", command.get_name()));
+                    refusals.push(format!("{name} {flag} {number}"));
                 }
             }
             flags += 1;

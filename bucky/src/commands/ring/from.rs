@@ -1,0 +1,109 @@
+//! `bucky ring from`: the ring that a relay's configuration file describes.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bucky_relay_config::disk::LoadedRing;
+use bucky_relay_config::Place;
+use bucky_ring::{Ring, RingDocument, Shortfall};
+
+use crate::args::heading;
+use crate::args::ring_file::{RingChoiceArgs, load, say_warnings};
+use crate::chain;
+use crate::outcome::Outcome;
+use crate::output::{Output, Table};
+
+/// Arguments of `bucky ring from`.
+#[derive(clap::Args)]
+#[command(
+    about = "Print the ring of a relay's configuration file",
+    long_about = "Print the ring of a relay's configuration file as a ring document, for --ring and for \
+                  other tools. FILE is the file that the relay itself reads: carbon.conf, \
+                  carbon-c-relay.conf, carbon-relay-ng's TOML file or carbonate.conf; or the command line \
+                  of a daemon (a unit file, /proc/PID/cmdline), or the answer to GET /hashring. The content \
+                  decides which it is.\n\n\
+                  What the file does not decide is refused with line, column and reason. Nothing is guessed.",
+    after_help = "Examples:\n\
+        \x20 bucky ring from /etc/carbon/carbon.conf --section relay --explain\n\
+        \x20 bucky ring from relay.conf --cluster graphite > ring.json",
+    after_long_help = "Exit codes: 0 done, 1 the file has no ring that can be known, 2 wrong usage\n\
+        or several rings and none chosen, 130 stopped by Ctrl-C."
+)]
+pub(crate) struct Args {
+    /// Print a table in place of the document: each part of the ring, and where it was found
+    #[arg(long, help_heading = heading::OUTPUT)]
+    explain: bool,
+    #[command(flatten)]
+    choice: RingChoiceArgs,
+    /// The file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let loaded = load(args.choice.of(args.file)).await?;
+    if args.explain {
+        output.data_text(explanation(&loaded))?;
+    } else {
+        output.data_line(RingDocument::from_spec("", &loaded.found.spec).to_json())?;
+    }
+    output.flush()?;
+    say_warnings(&loaded.found.warnings, output);
+    say_about_ring(&loaded, output);
+    Ok(Outcome::Done)
+}
+
+/// What the ring itself has that an operator must know; also if a daemon would refuse it.
+fn say_about_ring(loaded: &LoadedRing, output: &Output) {
+    let spec = &loaded.found.spec;
+    if let Err(error) = Ring::new(spec.clone()) {
+        output.say(format_args!(
+            "bucky: warning: the file has this ring, but buckyd refuses it: {}",
+            chain(&error)
+        ));
+    }
+    let ring = Ring::with_shortfall(spec.clone(), Shortfall::GiveWhatThereIs);
+    for warning in ring.iter().flat_map(Ring::warnings) {
+        output.say(format_args!("bucky: warning: ring: {warning}"));
+    }
+}
+
+/// The parts of the ring with their places, and what to type.
+fn explanation(loaded: &LoadedRing) -> String {
+    let (spec, origins) = (&loaded.found.spec, &loaded.found.origins);
+    let mut table = Table::new(&["PART", "VALUE", "FROM"]);
+    let mut row = |part: &str, value: &dyn Display, from: String| {
+        table.row(vec![part.to_owned(), value.to_string(), from]);
+    };
+    let default = || format!("default of {}", loaded.program);
+    let place = |place: &Option<Place>| place.as_ref().map_or_else(default, Place::to_string);
+    let yes_no = |is| if is { "yes" } else { "no" };
+    row("relay", &spec.relay, format!("the file's program, {}", loaded.program));
+    let hash = format!("{} ({})", spec.algorithm, spec.algorithm.name_in_relays());
+    row("hash", &hash, place(&origins.algorithm));
+    row("copies", &spec.replication_factor, place(&origins.replication_factor));
+    row("diverse", &yes_no(spec.diverse_replicas), place(&origins.diverse_replicas));
+    row("tagged names", &spec.tagged_names, default());
+    for (index, node) in spec.nodes.iter().enumerate() {
+        let from = origins.nodes.get(index).map_or_else(String::new, Place::to_string);
+        row(&format!("node {}", index + 1), node, from);
+    }
+    let words: Vec<String> = spec.daemon_words().iter().map(|word| quoted(word)).collect();
+    let name = if loaded.name.is_empty() { String::new() } else { format!("{}: ", loaded.name) };
+    format!(
+        "{name}{}\n\n{table}\n\nThe same ring on a daemon's command line:\n  buckyd {}\n",
+        spec.summary(),
+        words.join(" ")
+    )
+}
+
+/// `word` as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=:.,/@%+[]".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
