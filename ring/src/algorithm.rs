@@ -5,7 +5,8 @@
 
 use std::{fmt, str::FromStr};
 
-/// A kind of ring, named as `--hash` names it.
+/// A kind of ring, named as `--hash` names it. The relays' own names (`carbon_ch`, `fnv1a_ch`,
+/// `jump_fnv1a_ch`, `mmh3_ch`) are read too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// `carbon`: 100 entries a node at the first two bytes of an MD5 (the relays' `carbon_ch`).
@@ -180,7 +181,7 @@ pub struct UnknownName {
 }
 
 macro_rules! named {
-    ($type:ty, $kind:literal) => {
+    ($type:ty, $kind:literal, $other:ident) => {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.name())
@@ -191,7 +192,9 @@ macro_rules! named {
             type Err = UnknownName;
 
             fn from_str(text: &str) -> Result<Self, UnknownName> {
-                let found = Self::ALL.into_iter().find(|value| value.name() == text);
+                let found = Self::ALL
+                    .into_iter()
+                    .find(|value| [value.name(), value.$other()].contains(&text));
                 found.ok_or_else(|| UnknownName {
                     kind: $kind,
                     found: text.to_owned(),
@@ -202,9 +205,9 @@ macro_rules! named {
     };
 }
 
-named!(Algorithm, "hash");
-named!(Relay, "relay");
-named!(TaggedNames, "way to hash tagged names");
+named!(Algorithm, "hash", name_in_relays);
+named!(Relay, "relay", name);
+named!(TaggedNames, "way to hash tagged names", name);
 
 #[cfg(test)]
 mod tests {
@@ -221,6 +224,14 @@ mod tests {
         for tagged_names in TaggedNames::ALL {
             assert_eq!(tagged_names.to_string().parse(), Ok(tagged_names));
         }
+    }
+
+    #[test]
+    fn the_names_of_the_relays_configurations_are_read() {
+        assert_eq!("carbon_ch".parse(), Ok(Algorithm::Carbon));
+        assert_eq!("fnv1a_ch".parse(), Ok(Algorithm::Fnv1a));
+        assert_eq!("jump_fnv1a_ch".parse(), Ok(Algorithm::JumpFnv1a));
+        assert_eq!("mmh3_ch".parse(), Ok(Algorithm::Mmh3));
     }
 
     #[test]

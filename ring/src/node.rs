@@ -49,11 +49,14 @@ impl Node {
 
 /// `HOST[:PORT][=INSTANCE]`: the instance is everything after the first `=`, and may contain `=` and `:`
 /// itself. Also accepts what the Go tool accepts: an empty port (`a:=x`), port 0 and an empty instance
-/// (`a=`), each meaning none.
+/// (`a=`), each meaning none; and `HOST:PORT:INSTANCE`, as carbon's DESTINATIONS has it.
 impl FromStr for Node {
     type Err = NodeError;
 
     fn from_str(text: &str) -> Result<Self, NodeError> {
+        if let Some((host, port, instance)) = split_destination(text) {
+            return Self::new(host, parse_port(port)?, Some(instance));
+        }
         let (address, instance) = match text.split_once('=') {
             Some((address, instance)) => (address, Some(instance)),
             None => (text, None),
@@ -110,7 +113,9 @@ pub enum NodeError {
     #[error("host {0:?} is not an IPv6 address")]
     NotIpv6(String),
     /// There is more than one colon outside of brackets.
-    #[error("{0:?} has more than one colon; write IPv6 addresses in brackets, as [::1]:2003")]
+    #[error(
+        "{0:?} has more than one colon; write HOST:PORT=INSTANCE, and IPv6 addresses in brackets, as [::1]:2003"
+    )]
     BareColons(String),
     /// There is an opening bracket without its closing one.
     #[error("{0:?} lacks the closing bracket of its IPv6 address")]
@@ -134,6 +139,24 @@ pub enum NodeError {
         /// Its first character that is not allowed.
         found: char,
     },
+}
+
+/// Host, port and instance of carbon's `HOST:PORT:INSTANCE`, where the text can mean nothing else: it has no
+/// `=`, and none of the three is empty. No IPv6 address without brackets is like that, because it has `::`
+/// or seven colons.
+fn split_destination(text: &str) -> Option<(&str, &str, &str)> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, rest) = bracketed.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            (host, rest.strip_prefix(':')?)
+        }
+        None => text.split_once(':')?,
+    };
+    let (port, instance) = rest.split_once(':')?;
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = !instance.is_empty() && !instance.contains(':') && !text.contains('=');
+    (!host.is_empty() && is_number && is_plain).then_some((host, port, instance))
 }
 
 /// The host without brackets, and the text of the port, if there is one.
@@ -253,6 +276,25 @@ mod tests {
     }
 
     #[test]
+    fn carbons_destinations_are_taken_where_they_can_mean_nothing_else() {
+        let same = [
+            ("a:2003:x", "a:2003=x"),
+            ("10.0.0.1:2004:1", "10.0.0.1:2004=1"),
+            ("[fd00::1]:2003:a", "[fd00::1]:2003=a"),
+        ];
+        for (carbon, ours) in same {
+            assert_eq!(carbon.parse::<Node>(), ours.parse::<Node>(), "{carbon}");
+        }
+        for text in
+            ["a:2003:", "a:2003:x:y", "a:2003:x=y", "a::x", ":2003:x", "fd00::1", "1:2:3:4:5:6:7:8"]
+        {
+            let error = text.parse::<Node>().expect_err(text).to_string();
+            assert!(error.contains("write HOST:PORT=INSTANCE, and IPv6"), "{text}: {error}");
+        }
+        assert_eq!("a:02003:x".parse::<Node>(), Err(NodeError::OctalPort("02003".into())));
+    }
+
+    #[test]
     fn text_that_is_no_node_is_refused_and_quoted() {
         let cases = [
             ("", "the host is empty"),
@@ -273,7 +315,7 @@ mod tests {
             ("a:0x+1", "port \"0x+1\""),
             ("a:é1", "port \"é1\""),
             ("a:010", "octal"),
-            ("a:2003:x", "more than one colon"),
+            ("a:2003:x:y", "more than one colon"),
             ("::1", "in brackets"),
             ("[::1", "closing bracket"),
             ("[::1]2003", "\"2003\" follows the closing bracket"),

@@ -83,7 +83,10 @@ mod tests {
 
     fn spec() -> RingSpec {
         RingSpec {
-            nodes: ["a:2003=x", "b:2003=y"].iter().map(|node| node.parse().expect("a node")).collect(),
+            nodes: ["a:2003=x", "b:2003=y"]
+                .iter()
+                .map(|node| node.parse().expect("a node"))
+                .collect(),
             algorithm: Algorithm::Carbon,
             relay: Relay::Carbon,
             replication_factor: 1,

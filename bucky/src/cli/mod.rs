@@ -97,4 +97,3 @@ fn negate_false(arg: OsString) -> OsString {
     });
     negation.map_or(arg, |(_, negative)| (*negative).into())
 }
-

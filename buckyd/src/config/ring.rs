@@ -1,6 +1,6 @@
 //! Builds the ring from its flags.
 
-use bucky_ring::{Algorithm, Node, Relay, Ring, RingSpec, TaggedNames};
+use bucky_ring::{Algorithm, Relay, Ring, RingSpec, TaggedNames};
 
 use super::ConfigError;
 use super::args::Args;
@@ -15,7 +15,8 @@ pub(super) fn ring(args: &Args) -> Result<Ring, ConfigError> {
             "You must have at least 1 node in your hash ring: give the relay's nodes, HOST[:PORT][=INSTANCE]".into(),
         ));
     }
-    let nodes = args.nodes.iter().map(|text| node(text)).collect::<Result<Vec<_>, _>>()?;
+    let nodes = bucky_ring::read_nodes(&args.nodes)
+        .map_err(|error| ConfigError::Setting(bucky_api::chain(&error)))?;
     let algorithm: Algorithm =
         args.hash.parse().map_err(|error| ConfigError::setting("-hash", &error))?;
     let relay = parse_opt::<Relay>("--relay", args.relay.as_deref())?;
@@ -31,10 +32,6 @@ pub(super) fn ring(args: &Args) -> Result<Ring, ConfigError> {
         tagged_names,
     })
     .map_err(|error| ConfigError::setting("the ring", &error))
-}
-
-fn node(text: &str) -> Result<Node, ConfigError> {
-    text.parse().map_err(|error| ConfigError::setting(&format!("node {text:?}"), &error))
 }
 
 fn parse_opt<T>(flag: &str, text: Option<&str>) -> Result<Option<T>, ConfigError>

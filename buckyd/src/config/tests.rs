@@ -136,10 +136,24 @@ fn nodes_are_read_as_the_go_daemon_reads_them() {
 }
 
 #[test]
+fn nodes_and_hashes_are_taken_as_people_paste_them() {
+    let typed = parse("-hash fnv1a -relay carbon a:2003=x b:2003=y").unwrap().ring;
+    for words in [
+        &["-hash", "fnv1a_ch", "-relay", "carbon", "a:2003:x, b:2003:y"][..],
+        &["-hash", "fnv1a_ch", "-relay", "carbon", "a:2003:x,", "b:2003:y"],
+        &["-hash", "fnv1a", "-relay", "carbon", "a:2003:x", "b:2003=y"],
+    ] {
+        assert_eq!(parse_words(words).unwrap().ring.spec(), typed.spec(), "{words:?}");
+    }
+    let error = parse_words(&["a=x,b=y"]).unwrap_err().to_string();
+    assert!(error.contains("separate nodes by blanks: a=x b=y"), "{error}");
+}
+
+#[test]
 fn d49_an_invalid_node_is_refused_and_named() {
     for text in [
         "a:b",
-        "a:2003:x",
+        "a:2003:x:y",
         "a:-1",
         "a:99999999999999999999",
         "a:99999999",

@@ -37,7 +37,7 @@ fn a_bad_command_line_ends_with_the_go_daemons_exit_code_and_a_reason() {
         (&["-sparse=maybe", "a"], 2, "invalid boolean value \"maybe\" for -sparse"),
         (&["-hash", "md5", "a"], 1, "-hash"),
         (&["a:b"], 1, "node \"a:b\": port \"b\" is not a number"),
-        (&["a:2003:x"], 1, "more than one colon"),
+        (&["a:2003:x:y"], 1, "more than one colon"),
         (&["a:-1"], 1, "port \"-1\""),
         (&["a:99999999999999999999"], 1, "port \"99999999999999999999\""),
         (&["-b", "127.0.0.1", "a"], 1, "has no port"),

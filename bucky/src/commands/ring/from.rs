@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bucky_relay_config::disk::LoadedRing;
 use bucky_relay_config::Place;
+use bucky_relay_config::disk::LoadedRing;
 use bucky_ring::{Ring, RingDocument, Shortfall};
 
 use crate::args::heading;
