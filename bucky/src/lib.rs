@@ -22,6 +22,7 @@
 
 mod args;
 mod backup;
+mod byte_order_mark;
 mod cli;
 mod clocks;
 mod cluster;

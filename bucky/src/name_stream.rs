@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use crate::byte_order_mark::skip_mark;
 use crate::names::names_from;
 use crate::outcome::UsageError;
 
 /// The longest line. No system accepts a longer path.
 const LINE_LIMIT_BYTES: u64 = 64 * 1024;
-/// U+FEFF in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The arguments that say where a list is read from.
 #[derive(clap::Args, Clone, Debug)]
@@ -99,11 +98,8 @@ fn open_file(path: &Path) -> anyhow::Result<NameStream> {
 impl NameStream {
     /// Reads lines, or a JSON array if it begins with `[`, as no name does.
     fn read(mut reader: Box<dyn BufRead>) -> anyhow::Result<Self> {
-        // Some editors write an invisible byte order mark first; it is not part of the first name.
-        if reader.fill_buf().is_ok_and(|begin| begin.starts_with(BYTE_ORDER_MARK)) {
-            reader.consume(BYTE_ORDER_MARK.len());
-        }
         // If nothing can be read here, the first line reports it.
+        let _ = skip_mark(&mut reader);
         let is_json =
             reader.fill_buf().is_ok_and(|begin| begin.trim_ascii_start().starts_with(b"["));
         if is_json { Ok(Self::of(&names_from(reader)?)) } else { Ok(Self { reader, number: 0 }) }

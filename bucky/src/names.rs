@@ -5,6 +5,7 @@ use std::io::Read;
 use bucky_whisper::MetricName;
 use regex::Regex;
 
+use crate::byte_order_mark::text_without_mark;
 use crate::outcome::UsageError;
 
 /// Which metrics are selected.
@@ -63,8 +64,7 @@ pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
     input.read_to_string(&mut text).map_err(|error| {
         UsageError::because(format!("cannot read a list of names from standard input: {error}"))
     })?;
-    // Some editors write an invisible byte order mark first; it is not part of the first name.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = text_without_mark(&text);
     if text.trim_start().starts_with(['[', '{', '"']) {
         return serde_json::from_str(text).map_err(|error| {
             UsageError::because(format!("standard input is not a JSON array of names: {error}"))

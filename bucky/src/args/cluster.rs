@@ -9,6 +9,7 @@ use bucky_flags::integer;
 
 use super::heading;
 use super::short_file::read_short_file;
+use crate::byte_order_mark::without_mark;
 use crate::cluster::{Cluster, Scope};
 use crate::outcome::UsageError;
 use crate::output::Output;
@@ -98,7 +99,9 @@ impl ClusterArgs {
         };
         let content = read_short_file(path, TOKEN_LIMIT_BYTES)
             .map_err(|error| in_context(error.to_string()))?;
-        Token::parse(&content).map(Some).map_err(|error| in_context(error.to_string()))
+        Token::parse(without_mark(&content))
+            .map(Some)
+            .map_err(|error| in_context(error.to_string()))
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::Context;
 use bucky_ring::{Relay, Ring, RingDocument, RingError, Shortfall};
 
 use super::cluster::{ClusterArgs, discover};
+use crate::byte_order_mark::without_mark;
 use crate::chain;
 use crate::outcome::UsageError;
 use crate::output::Output;
@@ -45,7 +46,8 @@ fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
     let unusable = |reason: String| {
         UsageError::because(format!("cannot use the ring in {}: {reason}", path.display()))
     };
-    let document = RingDocument::from_json(&bytes).map_err(|error| unusable(error.to_string()))?;
+    let document = RingDocument::from_json(without_mark(&bytes))
+        .map_err(|error| unusable(error.to_string()))?;
     let spec = document.to_spec().map_err(|error| unusable(chain(&error)))?;
     let is_carbon = spec.relay == Relay::Carbon;
     match Ring::new(spec.clone()) {
@@ -60,4 +62,19 @@ fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
         ring => ring,
     }
     .map_err(|error| unusable(chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_document_may_begin_with_a_byte_order_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ring.json");
+        let document = r#"{"Nodes":[{"Server":"a","Port":1}],"Algo":"carbon","Replicas":1}"#;
+        std::fs::write(&path, format!("\u{feff}{document}")).unwrap();
+        let (output, _, _) = Output::captured();
+        assert_eq!(read_ring(&path, &output).unwrap().nodes().len(), 1);
+    }
 }

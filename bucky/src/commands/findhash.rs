@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use bucky_ring::{Algorithm, Node, Relay, Ring, RingSpec, resolve};
 use uuid::Uuid;
 
+use crate::byte_order_mark::text_without_mark;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 
@@ -77,7 +78,9 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text_without_mark(&text).to_owned())
 }
 
 /// A line of the file.

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use crate::byte_order_mark::without_mark;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
 
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
 
 /// The lines that are not empty, trimmed; bytes that are not UTF-8 become U+FFFD.
 fn lines(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = String::from_utf8_lossy(without_mark(bytes));
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
