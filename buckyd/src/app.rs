@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bucky_placement::{HashedSeries, Place, SeriesList, place};
-use bucky_ring::Ring;
+use bucky_ring::{Node, Ring};
 
 use crate::auth::{Keys, Peers};
 use crate::intake::links::Links;
 use crate::inventory::Inventory;
 use crate::memory::Memory;
+use crate::ring_file::CurrentRing;
 use crate::store::Volumes;
 use crate::sweeper::Sweeper;
 use crate::transfers::Transfers;
@@ -18,7 +19,7 @@ pub(crate) struct App {
     /// The name of this node.
     pub(crate) node: String,
     /// The ring of this daemon.
-    pub(crate) ring: Ring,
+    pub(crate) ring: Arc<CurrentRing>,
     /// Beginnings of the names of local metrics, which are never misplaced.
     pub(crate) local_prefixes: Vec<String>,
     /// Whether an upload through the Go tool's routes sets the file's time.
@@ -56,29 +57,35 @@ pub(crate) enum Placement<'a> {
 impl App {
     /// The ring as the host `host` sees it.
     pub(crate) fn seen_from(&self, host: &str) -> View<'_> {
-        let here = self.ring.nodes().iter().map(|node| node.host() == host);
+        let ring = self.ring.now();
+        let here = ring.nodes().iter().map(|node| node.host() == host).collect();
         View {
-            ring: &self.ring,
+            ring,
             local_prefixes: &self.local_prefixes,
             known: self.inventory.known_series(),
-            here: here.collect(),
+            here,
         }
     }
 }
 
 /// Where metrics belong, as one host sees it.
 pub(crate) struct View<'a> {
-    ring: &'a Ring,
+    ring: Arc<Ring>,
     local_prefixes: &'a [String],
     known: Option<Arc<SeriesList>>,
     /// For each node of the ring, whether it is on this host.
     here: Vec<bool>,
 }
 
-impl<'a> View<'a> {
+impl View<'_> {
+    /// The nodes of the ring; owners are indices into them.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        self.ring.nodes()
+    }
+
     /// Where the metric `name` belongs.
-    pub(crate) fn placement(&self, name: &str) -> Placement<'a> {
-        match place(self.ring, self.local_prefixes, &self.known, name) {
+    pub(crate) fn placement(&self, name: &str) -> Placement<'_> {
+        match place(&self.ring, self.local_prefixes, &self.known, name) {
             Place::Local => Placement::Here,
             Place::Unplaceable => Placement::Unplaceable,
             Place::Owned { owners, .. } if owners.clone().any(|owner| self.here[owner]) => {

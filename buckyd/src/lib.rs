@@ -19,6 +19,8 @@ mod intake;
 mod inventory;
 mod logging;
 mod memory;
+mod ring_file;
+mod ring_watch;
 mod routes;
 mod series;
 mod server;
@@ -43,6 +45,7 @@ use crate::descriptors::Descriptors;
 use crate::intake::links::Links;
 use crate::inventory::Inventory;
 use crate::memory::Memory;
+use crate::ring_file::CurrentRing;
 use crate::series::Series;
 use crate::store::{StoreOptions, Volumes};
 use crate::sweeper::Sweeper;
@@ -119,23 +122,26 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if let Some(warning) = config::exposure(local, &config.ring, config.auth.keys.is_some()) {
         tracing::warn!("{warning}");
     }
-    let stop = server::stop_signal().context("cannot listen for signals")?;
+    let (stop, reload) =
+        server::signals(config.ring_file.is_some()).context("cannot listen for signals")?;
     make_prefix(&config)?;
     let log_format = config.log_format;
     let descriptors = Descriptors::raised();
     let app = open(config, descriptors, stop.subscribe())?;
 
     let scanner = tokio::spawn(Arc::clone(&app.inventory).run());
+    let watcher = tokio::spawn(ring_watch::watch(Arc::clone(&app), reload));
     let sweeping = tokio::spawn(Arc::clone(&app.sweeper).run(stop.subscribe()));
     tracing::info!(
         node = %app.node,
         prefix = %app.store.prefix().display(),
-        ring = %app.ring.spec().fingerprint(),
+        ring = %app.ring.now().spec().summary(),
         "Starting server on {local}"
     );
     let (connections, router) = (descriptors.connections(), routes::router(app));
     server::serve(listener, connections, router, log_format, stop.subscribe()).await;
     scanner.abort();
+    watcher.abort();
     sweeping.await.context("the sweeper failed")?;
     tracing::info!("stopped");
     Ok(())
@@ -176,14 +182,15 @@ fn open(
     let hosts = config.ring.spec().nodes.iter().map(bucky_ring::Node::host);
     let former = store.remember_ring(hosts.clone());
     let keys = config.auth.keys;
-    let peers = Peers::new(client, keys.clone(), hosts, config.bind.port(), &config.auth.peers)
-        .with_max_clock_difference(config.limits.max_clock_difference)
-        .with_former(former);
+    let peers =
+        Peers::new(client, keys.clone(), hosts.clone(), config.bind.port(), &config.auth.peers)
+            .with_max_clock_difference(config.limits.max_clock_difference);
+    peers.take_members(hosts, former);
     let sweeper =
         Arc::new(Sweeper::new(Arc::clone(&store), peers.clone(), config.limits.tombstone_grace));
     Ok(Arc::new(App {
         node: config.node,
-        ring: config.ring,
+        ring: Arc::new(CurrentRing::new(config.ring, config.ring_file)),
         local_prefixes: config.local_prefixes,
         set_mtime: config.files.set_mtime,
         store,

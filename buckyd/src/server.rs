@@ -1,6 +1,6 @@
 //! Listening, serving, and stopping in order.
 //!
-//! After SIGTERM or SIGINT no new connection is accepted and no new transfer begins. Running requests are
+//! After SIGTERM or SIGINT, no new connection is accepted and no new transfer begins. Running requests are
 //! finished within a limit, and the daemon exits with 0.
 
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::LogFormat;
 
@@ -119,11 +119,14 @@ fn set_limits(stream: &TcpStream) -> std::io::Result<()> {
     Ok(sockopt::set_tcp_user_timeout(stream, millis)?)
 }
 
-/// Becomes true with the first SIGTERM, SIGINT or SIGHUP. SIGUSR1 is ignored.
+/// Two values: the first becomes true with the first SIGTERM or SIGINT; the second is notified of each SIGHUP,
+/// if `hup_reloads`. Otherwise SIGHUP stops the daemon too, as it stops the Go daemon. SIGUSR1 is ignored.
 ///
 /// # Errors
 /// If the signals cannot be handled.
-pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
+pub(crate) fn signals(
+    hup_reloads: bool,
+) -> std::io::Result<(Arc<watch::Sender<bool>>, Arc<Notify>)> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
@@ -131,12 +134,20 @@ pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
     // Once handled, the signal no longer ends the process. The Go daemon ignores it, too.
     drop(signal(SignalKind::user_defined1())?);
     let sender = Arc::new(watch::channel(false).0);
-    let stop = Arc::clone(&sender);
+    let reload = Arc::new(Notify::new());
+    let (stop, hung_up) = (Arc::clone(&sender), Arc::clone(&reload));
     tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = term.recv() => "SIGTERM",
-            _ = int.recv() => "SIGINT",
-            _ = hup.recv() => "SIGHUP",
+        let name = loop {
+            tokio::select! {
+                _ = term.recv() => break "SIGTERM",
+                _ = int.recv() => break "SIGINT",
+                _ = hup.recv() => {
+                    if !hup_reloads {
+                        break "SIGHUP";
+                    }
+                    hung_up.notify_one();
+                }
+            }
         };
         tracing::info!(
             signal = name,
@@ -144,7 +155,7 @@ pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
         );
         stop.send_replace(true);
     });
-    Ok(sender)
+    Ok((sender, reload))
 }
 
 #[cfg(test)]

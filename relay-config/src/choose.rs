@@ -1,6 +1,6 @@
 //! Which of a file's rings is meant.
 
-use crate::{Choice, Configuration, FoundRing, Refusal, RefusalKind, Selector};
+use crate::{Choice, Configuration, FoundRing, Program, Refusal, RefusalKind, Selector};
 
 /// The ring that an operator asked for, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,12 @@ impl Configuration {
                 ),
             });
         }
-        let named = self.choices.iter().find(|choice| choice.name == wanted.name);
+        // carbon's instance `a` is the one without a name.
+        let name = match wanted.name.strip_suffix(":a") {
+            Some(name) if self.program == Program::Carbon => name,
+            _ => wanted.name.as_str(),
+        };
+        let named = self.choices.iter().find(|choice| choice.name == name);
         named.ok_or_else(|| ChoiceError::Unknown {
             selector: wanted.selector.flag(),
             name: wanted.name.clone(),

@@ -30,6 +30,11 @@ impl SourceFile {
         let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place { file: Arc::clone(&self.name), line, column: before[begin..].chars().count() + 1 }
     }
+
+    /// The place at `line` and `column`, both from 1, as another parser counts them; 0 counts as 1.
+    pub fn place_of_line(&self, line: usize, column: usize) -> Place {
+        Place { file: Arc::clone(&self.name), line: line.max(1), column: column.max(1) }
+    }
 }
 
 /// A place in a file. Displayed as `FILE:LINE:COLUMN`.

@@ -117,21 +117,34 @@ pub enum Field {
     },
 }
 
+impl Difference {
+    /// The difference as a line in which the other spec has the name `other`:
+    /// `node 2: port 2003, in the file 2004`.
+    pub fn told(&self, other: &str) -> String {
+        format!("{} {}, {other} {}", self.field, self.here, self.there)
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field {
-            Field::Algorithm => f.write_str("hash")?,
-            Field::Relay => f.write_str("relay")?,
-            Field::ReplicationFactor => f.write_str("replication factor")?,
-            Field::DiverseReplicas => f.write_str("diverse replicas")?,
-            Field::TaggedNames => f.write_str("tagged names")?,
-            Field::NodeCount => f.write_str("number of nodes")?,
-            Field::Node { position } => write!(f, "node {position}:")?,
-            Field::Host { position } => write!(f, "node {position}: host")?,
-            Field::Port { position } => write!(f, "node {position}: port")?,
-            Field::Instance { position } => write!(f, "node {position}: instance")?,
+        f.write_str(&self.told("there"))
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Algorithm => f.write_str("hash"),
+            Self::Relay => f.write_str("relay"),
+            Self::ReplicationFactor => f.write_str("replication factor"),
+            Self::DiverseReplicas => f.write_str("diverse replicas"),
+            Self::TaggedNames => f.write_str("tagged names"),
+            Self::NodeCount => f.write_str("number of nodes"),
+            Self::Node { position } => write!(f, "node {position}:"),
+            Self::Host { position } => write!(f, "node {position}: host"),
+            Self::Port { position } => write!(f, "node {position}: port"),
+            Self::Instance { position } => write!(f, "node {position}: instance"),
         }
-        write!(f, " {}, there {}", self.here, self.there)
     }
 }
 

@@ -45,6 +45,37 @@ pub struct Status {
     /// Nodes that were members of this daemon's ring before, the latest first. They may still hold metrics.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former_members: Vec<FormerMember>,
+    /// The relay's file that the ring was read from. `None` if it was given on the command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_file: Option<RingFileStatus>,
+}
+
+/// The relay's file of `--ring-from`, as the last look at it found it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingFileStatus {
+    /// The file.
+    pub path: String,
+    /// Whether it gives the ring that the daemon runs.
+    pub state: RingFileState,
+    /// The ring that it gives, in one line; empty if it gives none.
+    pub ring: String,
+    /// The differences, or why it gives no ring.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detail: Vec<String>,
+    /// Seconds since the last look.
+    pub age_seconds: u64,
+}
+
+/// Whether a file gives the ring that a daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RingFileState {
+    /// It does.
+    Same,
+    /// It gives another ring.
+    Differs,
+    /// It gives no ring: it is gone, it cannot be read, or its ring cannot be known.
+    NoRing,
 }
 
 /// A node that was a member of the ring.

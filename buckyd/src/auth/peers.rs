@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use bucky_api::token::{Operation, TokenTextError};
@@ -25,12 +25,23 @@ use super::{Keys, narrow};
 pub(crate) struct Peers {
     client: Client,
     keys: Option<Keys>,
-    /// Those that may be contacted, in canonical spelling. `None` means any.
-    known: Option<BTreeSet<(String, u16)>>,
+    /// The port of the members of the ring.
+    port: u16,
+    /// The daemons of `--peer`, in canonical spelling.
+    named: Arc<BTreeSet<(String, u16)>>,
+    /// The members of the ring, present and former. They change when the daemon takes another ring.
+    members: Arc<RwLock<Members>>,
     /// How far their clocks may differ from ours before nothing is deleted because of what they say.
     max_clock_difference: Duration,
-    /// Nodes that were members of the ring before.
-    former: Arc<[FormerMember]>,
+}
+
+/// The members of the ring.
+#[derive(Debug, Default)]
+struct Members {
+    /// Their hosts, in canonical spelling.
+    hosts: BTreeSet<String>,
+    /// Nodes that were members before.
+    former: Vec<FormerMember>,
 }
 
 /// Why another daemon is not contacted.
@@ -57,23 +68,36 @@ impl Peers {
         port: u16,
         named: &[DaemonAddr],
     ) -> Self {
-        let is_confined = keys.is_some() || !named.is_empty();
-        let named = named.iter().map(|addr| (host_key(addr.host()), addr.port()));
-        let members = hosts.map(|host| (host_key(host), port));
-        let known = is_confined.then(|| members.chain(named).collect());
-        let (max_clock_difference, former) = (MAX_CLOCK_DIFFERENCE, Arc::default());
-        Self { client, keys, known, max_clock_difference, former }
+        let named = named.iter().map(|addr| (host_key(addr.host()), addr.port())).collect();
+        let peers = Self {
+            client,
+            keys,
+            port,
+            named: Arc::new(named),
+            members: Arc::default(),
+            max_clock_difference: MAX_CLOCK_DIFFERENCE,
+        };
+        peers.take_members(hosts, Vec::new());
+        peers
     }
 
-    /// Sets the former members of the ring.
-    #[must_use]
-    pub(crate) fn with_former(self, former: Vec<FormerMember>) -> Self {
-        Self { former: former.into(), ..self }
+    /// From now on these are the members of the ring, and its former members; for all clones of this value.
+    pub(crate) fn take_members<'a>(
+        &self,
+        hosts: impl Iterator<Item = &'a str>,
+        former: Vec<FormerMember>,
+    ) {
+        let hosts = hosts.map(host_key).collect();
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = Members { hosts, former };
     }
 
     /// The former members of the ring.
-    pub(crate) fn former(&self) -> &[FormerMember] {
-        &self.former
+    pub(crate) fn former(&self) -> Vec<FormerMember> {
+        self.members().former.clone()
+    }
+
+    fn members(&self) -> RwLockReadGuard<'_, Members> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the largest clock difference.
@@ -85,8 +109,7 @@ impl Peers {
     /// Any daemon, without a token.
     #[cfg(test)]
     pub(crate) fn everybody(client: Client) -> Self {
-        let (max_clock_difference, former) = (MAX_CLOCK_DIFFERENCE, Arc::default());
-        Self { client, keys: None, known: None, max_clock_difference, former }
+        Self::new(client, None, [].into_iter(), 0, &[])
     }
 
     /// Whether the daemon at `addr` may be contacted.
@@ -94,12 +117,13 @@ impl Peers {
     /// # Errors
     /// [`NoDaemon::Unknown`].
     pub(crate) fn check(&self, addr: &DaemonAddr) -> Result<(), NoDaemon> {
-        match &self.known {
-            Some(known) if !known.contains(&(host_key(addr.host()), addr.port())) => {
-                Err(NoDaemon::Unknown(addr.clone()))
-            }
-            _ => Ok(()),
+        let is_confined = self.keys.is_some() || !self.named.is_empty();
+        let (host, port) = (host_key(addr.host()), addr.port());
+        let is_member = || port == self.port && self.members().hosts.contains(&host);
+        if !is_confined || is_member() || self.named.contains(&(host.clone(), port)) {
+            return Ok(());
         }
+        Err(NoDaemon::Unknown(addr.clone()))
     }
 
     /// Whether something may be deleted because of what a peer with this clock says.

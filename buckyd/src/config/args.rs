@@ -31,16 +31,17 @@ pub(super) struct Args {
     /// Name of this node in the ring. Default: this host's name.
     #[arg(short = 'n', long = "node", value_name = "HOST")]
     pub(super) node: Option<String>,
-    /// How the relay hashes: carbon, fnv1a, jump_fnv1a, mmh3, fast-carbon, fast-fnv1a, fast-mmh3.
-    #[arg(long, default_value = "carbon")]
-    pub(super) hash: String,
+    /// How the relay hashes: carbon (default), fnv1a, jump_fnv1a, mmh3, fast-carbon, fast-fnv1a, fast-mmh3.
+    #[arg(long)]
+    pub(super) hash: Option<String>,
     /// Which program's ring to compute: buckytools, carbon or carbon-c-relay. Default: carbon for mmh3 and
     /// fast-*, else buckytools.
     #[arg(long)]
     pub(super) relay: Option<String>,
     /// How many nodes hold each metric (the relay's replication factor).
-    #[arg(long = "replicas", visible_alias = "replication-factor", default_value_t = 1, value_parser = integer::<usize>(1..=COPIES_MOST))]
-    pub(super) replication_factor: usize,
+    /// Default: 1.
+    #[arg(long = "replicas", visible_alias = "replication-factor", value_parser = integer::<usize>(1..=COPIES_MOST))]
+    pub(super) replication_factor: Option<usize>,
     /// Put the copies of a metric on different hosts (carbon's DIVERSE_REPLICAS).
     #[arg(long)]
     pub(super) diverse_replicas: bool,
@@ -48,6 +49,20 @@ pub(super) struct Args {
     /// --relay does.
     #[arg(long)]
     pub(super) tagged_names: Option<String>,
+    /// The relay's own configuration file, in place of NODE, --hash, --relay, --replicas, --diverse-replicas
+    /// and --tagged-names: carbon.conf, carbon-c-relay.conf, carbon-relay-ng's TOML file, carbonate.conf, or a
+    /// ring document. The daemon looks at it every 30 s and reports a ring that differs; SIGHUP takes it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "hash", "relay", "replication_factor", "diverse_replicas", "tagged_names"])]
+    pub(super) ring_from: Option<PathBuf>,
+    /// Section of the file of --ring-from, for carbon and carbonate.
+    #[arg(long, value_name = "NAME", requires = "ring_from")]
+    pub(super) section: Option<String>,
+    /// Cluster of the file of --ring-from, for carbon-c-relay.
+    #[arg(long, value_name = "NAME", requires = "ring_from", conflicts_with = "section")]
+    pub(super) cluster: Option<String>,
+    /// Route of the file of --ring-from, for carbon-relay-ng.
+    #[arg(long, value_name = "KEY", requires = "ring_from", conflicts_with_all = ["section", "cluster"])]
+    pub(super) route: Option<String>,
     /// Prefix of the metrics that each node writes about itself: they are never misplaced. Repeatable.
     #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
     pub(super) local_prefix: Vec<String>,

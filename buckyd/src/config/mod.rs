@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bucky_relay_config::disk::RingFile;
 use bucky_ring::Ring;
 use bucky_whisper::AggregationSix;
 use clap::{CommandFactory, FromArgMatches};
@@ -22,6 +23,7 @@ use self::args::Args;
 pub use self::bind::{BadBind, Bind};
 pub(crate) use self::warnings::exposure;
 use crate::auth::AuthSettings;
+use crate::ring_file::FileRing;
 
 /// The format of the daemon's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,6 +43,8 @@ pub struct Config {
     pub node: String,
     /// The ring.
     pub ring: Ring,
+    /// The file that the ring was read from.
+    pub ring_file: Option<RingFile>,
     /// Beginnings of the names of local metrics, which are never misplaced.
     pub local_prefixes: Vec<String>,
     /// The files of the node.
@@ -142,7 +146,8 @@ impl Config {
 
 impl Args {
     fn check(self) -> Result<Config, ConfigError> {
-        let ring = ring::ring(&self)?;
+        let ring_file = ring::file(&self);
+        let FileRing { ring, warnings: about_file } = ring::ring(&self, ring_file.as_ref())?;
         let bind: Bind =
             self.bind.parse().map_err(|error| ConfigError::setting("-bind", &error))?;
         let node = match &self.node {
@@ -151,11 +156,13 @@ impl Args {
         };
         let auth = self.auth.check(bind.port()).map_err(ConfigError::Setting)?;
         let mut warnings = warnings::warnings(&self, &node, &ring);
+        warnings.extend(about_file);
         warnings.extend(auth.warnings.iter().cloned());
         Ok(Config {
             bind,
             node,
             ring,
+            ring_file,
             limits: Limits {
                 tombstone_grace: seconds("--tombstone-grace", self.tombstone_grace)?,
                 lock: seconds("--lock-timeout", self.lock_timeout)?,

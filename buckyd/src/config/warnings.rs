@@ -2,13 +2,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bucky_ring::Ring;
+use bucky_ring::{Relay, Ring};
 
 use super::args::Args;
 
 /// Warnings about these settings, one per line.
 pub(super) fn warnings(args: &Args, node: &str, ring: &Ring) -> Vec<String> {
     let mut warnings = ring.warnings();
+    if args.relay.is_none() && ring.spec().relay == Relay::Buckytools {
+        warnings.push(
+            "no --relay was given, so the ring is computed as buckytools computes it; give the relay that writes \
+             the metrics (--relay carbon, carbon-c-relay), or read its file with --ring-from; --relay buckytools \
+             confirms this ring"
+                .into(),
+        );
+    }
     if !ring.spec().nodes.iter().any(|member| member.host() == node) {
         warnings.push(format!(
             "this node calls itself {node:?}, which is not a host of the ring; give -node as the ring has it, or \

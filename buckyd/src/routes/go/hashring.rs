@@ -21,6 +21,6 @@ async fn answer(State(app): State<Arc<App>>, method: Method) -> Response {
     if method != Method::GET {
         return PlainAnswer::bad_request("Bad Request.").into_response();
     }
-    let document = RingDocument::from_spec(&app.node, app.ring.spec());
+    let document = RingDocument::from_spec(&app.node, app.ring.now().spec());
     ([(header::CONTENT_TYPE, "application/json")], document.to_json()).into_response()
 }

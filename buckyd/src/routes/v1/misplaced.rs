@@ -13,7 +13,7 @@ use bucky_ring::Owners;
 use serde::Deserialize;
 
 use super::metrics;
-use crate::app::{App, Placement};
+use crate::app::{App, Placement, View};
 use crate::blocking::{BodyWriter, blocking};
 use crate::http::lines;
 use crate::http::query::{self, Filter, FilterText, Switch};
@@ -75,12 +75,12 @@ pub(super) async fn get(
 impl MisplacedRequest {
     /// Calls `each` with the name and owners of every misplaced metric. Returns how many files are
     /// unplaceable.
-    fn walk<'a, B>(
-        &'a self,
+    fn walk<B>(
+        &self,
+        view: &View<'_>,
         list: &List,
-        mut each: impl FnMut(&str, Owners<'a>, Option<HashedSeries>) -> ControlFlow<B>,
+        mut each: impl FnMut(&str, Owners<'_>, Option<HashedSeries>) -> ControlFlow<B>,
     ) -> (u64, ControlFlow<Option<B>>) {
-        let view = self.app.seen_from(&self.host);
         let mut unplaceable = 0;
         let mut left = self.limit;
         let ended = list.walk(self.filter.span(), |name| {
@@ -106,15 +106,16 @@ impl MisplacedRequest {
     }
 
     fn count(&self, list: &List) -> MisplacedCount {
-        let nodes = self.app.ring.nodes();
-        let mut destinations: Vec<DestinationCount> = nodes
+        let view = self.app.seen_from(&self.host);
+        let mut destinations: Vec<DestinationCount> = view
+            .nodes()
             .iter()
             .map(|node| DestinationCount { node: node.to_string(), metrics: 0, bytes: 0 })
             .collect();
         let mut metrics = 0;
         let mut bytes = 0;
         let mut sizes = self.app.store.sizes();
-        let (unplaceable, _) = self.walk(list, |name, owners, _| {
+        let (unplaceable, _) = self.walk(&view, list, |name, owners, _| {
             // A metric that has gone since the scan does not count.
             if let Ok(size) = sizes.of(name) {
                 metrics += 1;
@@ -131,11 +132,12 @@ impl MisplacedRequest {
     }
 
     fn write(&self, list: &List, writer: &mut BodyWriter) -> io::Result<()> {
-        let nodes: Vec<String> = self.app.ring.nodes().iter().map(ToString::to_string).collect();
+        let view = self.app.seen_from(&self.host);
+        let nodes: Vec<String> = view.nodes().iter().map(ToString::to_string).collect();
         let mut sizes = self.app.store.sizes();
         let mut names: Vec<&str> = Vec::new();
         let mut line = Vec::new();
-        let (_, ended) = self.walk(list, |metric, owners, series| {
+        let (_, ended) = self.walk(&view, list, |metric, owners, series| {
             // If the file is corrupt or gone, the transfer will report it.
             let bytes = self.stat.then(|| sizes.of(metric).unwrap_or(0));
             names.clear();

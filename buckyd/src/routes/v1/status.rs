@@ -18,7 +18,7 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             store_id: app.store.id().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_level: API_LEVEL,
-            ring_fingerprint: app.ring.spec().fingerprint(),
+            ring_fingerprint: app.ring.now().spec().fingerprint(),
             metrics: app.inventory.len(),
             inventory: app.inventory.status(),
             disk,
@@ -26,8 +26,9 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             tombstones: app.sweeper.status(),
             transfers: app.transfers.status(),
             replaced: app.store.replaced()?,
-            former_members: app.peers.former().to_vec(),
+            former_members: app.peers.former(),
             local_prefixes: app.local_prefixes.clone(),
+            ring_file: app.ring.status(),
             read_only: app.store.check().err().map(|error| chain(&error)).unwrap_or_default(),
         })
     });

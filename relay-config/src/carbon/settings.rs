@@ -1,0 +1,329 @@
+//! The settings of a relay or an aggregator, and the ring that carbon builds from them.
+
+use std::collections::BTreeMap;
+
+use bucky_ring::{Algorithm, Relay, RingSpec, TaggedNames};
+
+use super::destinations::{Blanks, Twice, destinations};
+use super::ini::{Ini, Section, Value};
+use super::interpolation::interpolated;
+use super::python::{boolean, int, strip};
+use crate::{
+    FoundRing, Need, NeedKind, Origins, Place, Refusal, RefusalKind, Warning, WarningKind,
+};
+
+/// The keys that decide the ring, in lower case.
+const THAT_MATTER: [&str; 8] = [
+    "aggregation_rules",
+    "destination_pool_replicas",
+    "destinations",
+    "diverse_replicas",
+    "dynamic_router",
+    "relay_method",
+    "replication_factor",
+    "router_hash_type",
+];
+/// Keys near to those, which carbon knows too (`conf.py`).
+const KNOWN_NEIGHBOURS: [&str; 4] =
+    ["dynamic_router_max_retries", "destination_protocol", "destination_transport", "relay_rules"];
+/// carbonate's word for ROUTER_HASH_TYPE, which people write into carbon.conf.
+const CARBONATES_HASH: &str = "hashing_type";
+/// The keys that carbon reads as yes or no (`conf.py`, `defaults`). With another word it does not start.
+const BOOLEANS: [&str; 27] = [
+    "amqp_metric_name_in_body",
+    "amqp_verbose",
+    "ceres_lock_writes",
+    "destination_pool_replicas",
+    "diverse_replicas",
+    "dynamic_router",
+    "enable_amqp",
+    "enable_logrotation",
+    "enable_manhole",
+    "enable_tags",
+    "enable_udp_listener",
+    "forward_all",
+    "log_aggregator_misses",
+    "log_cache_hits",
+    "log_cache_queue_sorts",
+    "log_creates",
+    "log_listener_conn_lost",
+    "log_listener_conn_success",
+    "log_updates",
+    "skip_tags_for_nontagged",
+    "tag_hash_filenames",
+    "tag_relay_normalized",
+    "tcp_keepalive",
+    "use_flow_control",
+    "use_insecure_unpickler",
+    "use_ratio_reset",
+    "use_whitelist",
+];
+
+/// Which program of carbon reads the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `carbon-relay`.
+    Relay,
+    /// `carbon-aggregator`, whose method is always consistent hashing.
+    Aggregator,
+}
+
+/// The settings of a program: those of its section, and over them those of the instance's section.
+#[derive(Debug)]
+pub(crate) struct Settings<'i> {
+    ini: &'i Ini<'i>,
+    /// By key in lower case, with references replaced.
+    values: BTreeMap<String, Value>,
+    /// Where the last section begins.
+    section_offset: usize,
+}
+
+impl<'i> Settings<'i> {
+    /// Reads `sections`, each over the one before.
+    ///
+    /// # Errors
+    /// [`Refusal`] for a reference that cannot be replaced, and for a word that is neither yes nor no.
+    pub(crate) fn read(ini: &'i Ini<'i>, sections: &[&Section]) -> Result<Self, Refusal> {
+        let mut settings = Self { ini, values: BTreeMap::new(), section_offset: 0 };
+        for section in sections {
+            settings.section_offset = section.offset;
+            for (key, raw) in ini.keys(section) {
+                let value = interpolated(ini, section, raw)?;
+                if BOOLEANS.contains(&key) && boolean(&value.text).is_none() {
+                    let message = format!(
+                        "{} = {:?} is neither yes nor no: carbon does not start",
+                        key.to_uppercase(),
+                        value.text
+                    );
+                    return Err(settings.refuse(RefusalKind::Syntax, &value, message));
+                }
+                settings.values.insert(key.to_owned(), value);
+            }
+        }
+        Ok(settings)
+    }
+
+    fn refuse(&self, kind: RefusalKind, value: &Value, message: String) -> Refusal {
+        Refusal { kind, place: self.place(value), message }
+    }
+
+    fn place(&self, value: &Value) -> Place {
+        self.ini.place(value.key_offset)
+    }
+
+    fn is_on(&self, key: &str) -> Option<&Value> {
+        self.values.get(key).filter(|value| boolean(&value.text) == Some(true))
+    }
+
+    /// The ring of a program in this `role`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) fn ring(&self, role: Role) -> Result<FoundRing, Refusal> {
+        let (method, need) = self.method(role)?;
+        let algorithm = self.algorithm(method)?;
+        let replication_factor = self.replication_factor()?;
+        let Some(listed) = self.values.get("destinations") else {
+            return Err(Refusal {
+                kind: RefusalKind::MissingKey,
+                place: self.ini.place(self.section_offset),
+                message: "DESTINATIONS is not given, so there are no nodes".to_owned(),
+            });
+        };
+        let (nodes, places) = destinations(self.ini, listed, Twice::Once, Blanks::Stay)?;
+        let diverse = self.values.get("diverse_replicas");
+        let origin = |key: &str| self.values.get(key).map(|value| self.place(value));
+        Ok(FoundRing {
+            spec: RingSpec {
+                nodes,
+                algorithm,
+                relay: Relay::Carbon,
+                replication_factor,
+                diverse_replicas: diverse.is_none_or(|value| boolean(&value.text) != Some(false)),
+                tagged_names: TaggedNames::Whole,
+            },
+            origins: Origins {
+                nodes: places,
+                algorithm: origin("router_hash_type").or_else(|| origin("relay_method")),
+                replication_factor: origin("replication_factor"),
+                diverse_replicas: diverse.map(|value| self.place(value)),
+            },
+            warnings: self.warnings(),
+            needs: need.into_iter().collect(),
+        })
+    }
+
+    fn method(&self, role: Role) -> Result<(Method, Option<Need>), Refusal> {
+        if role == Role::Aggregator {
+            return Ok((Method::Consistent, None));
+        }
+        let value = self.values.get("relay_method");
+        let text = value.map_or("rules", |value| value.text.as_str());
+        let place =
+            || value.map_or_else(|| self.ini.place(self.section_offset), |value| self.place(value));
+        let refuse = |kind, message: String| Err(Refusal { kind, place: place(), message });
+        let needs_rules = || Some(Need { kind: NeedKind::AggregationRules, place: place() });
+        match text {
+            "consistent-hashing" => Ok((Method::Consistent, None)),
+            "fast-hashing" => Ok((Method::Fast, None)),
+            "aggregated-consistent-hashing" => Ok((Method::Consistent, needs_rules())),
+            "fast-aggregated-hashing" => Ok((Method::Fast, needs_rules())),
+            "rules" => refuse(
+                RefusalKind::NoRing,
+                "RELAY_METHOD is rules (the default): relay-rules.conf decides where metrics go, not a hash ring"
+                    .to_owned(),
+            ),
+            "constant" => refuse(
+                RefusalKind::NoRing,
+                "RELAY_METHOD is constant: every metric goes to every destination".to_owned(),
+            ),
+            other => refuse(
+                RefusalKind::UnknownMethod,
+                format!("RELAY_METHOD is {other:?}, which carbon does not know: it does not start"),
+            ),
+        }
+    }
+
+    fn algorithm(&self, method: Method) -> Result<Algorithm, Refusal> {
+        let value = self.values.get("router_hash_type").filter(|value| !value.text.is_empty());
+        let hash = match value.map(|value| (value, value.text.as_str())) {
+            None if method == Method::Fast => return Ok(Algorithm::FastMmh3),
+            None | Some((_, "carbon_ch")) => Algorithm::Carbon,
+            Some((_, "fnv1a_ch")) => Algorithm::Fnv1a,
+            Some((_, "mmh3_ch")) => Algorithm::Mmh3,
+            Some((value, other)) => {
+                let message = format!(
+                    "ROUTER_HASH_TYPE is {other:?}, which carbon does not know: it says nothing and hashes as \
+                     carbon_ch; write carbon_ch, fnv1a_ch or mmh3_ch"
+                );
+                return Err(self.refuse(RefusalKind::UnknownHash, value, message));
+            }
+        };
+        Ok(match (method, hash) {
+            (Method::Fast, Algorithm::Carbon) => Algorithm::FastCarbon,
+            (Method::Fast, Algorithm::Fnv1a) => Algorithm::FastFnv1a,
+            (Method::Fast, _) => Algorithm::FastMmh3,
+            (Method::Consistent, hash) => hash,
+        })
+    }
+
+    fn replication_factor(&self) -> Result<usize, Refusal> {
+        let Some(value) = self.values.get("replication_factor") else { return Ok(1) };
+        replication_factor(self.ini, value)
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if let Some(value) = self.is_on("dynamic_router") {
+            warnings.push(Warning {
+                kind: WarningKind::DynamicRouter,
+                place: self.place(value),
+                message: "DYNAMIC_ROUTER is on: metrics of a node that is down go to other nodes, and stay \
+                          there; and nodes enter the ring in the order in which they are reached, which \
+                          decides entries that collide. The ring here has the order of the file"
+                    .to_owned(),
+            });
+        }
+        for (key, value) in &self.values {
+            if let Some(meant) = meant(key) {
+                warnings.push(Warning {
+                    kind: WarningKind::UnknownKey,
+                    place: self.place(value),
+                    message: format!(
+                        "{} is not a setting of carbon and has no effect; {meant} is",
+                        key.to_uppercase()
+                    ),
+                });
+            }
+        }
+        warnings
+    }
+}
+
+/// How the relay finds the nodes of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Consistent,
+    Fast,
+}
+
+/// The replication factor in `value`.
+///
+/// # Errors
+/// [`Refusal`] unless it is a positive number.
+pub(crate) fn replication_factor(ini: &Ini<'_>, value: &Value) -> Result<usize, Refusal> {
+    let copies = int(&value.text).and_then(|copies| usize::try_from(copies).ok());
+    copies.filter(|copies| *copies > 0).ok_or_else(|| {
+        let text = strip(&value.text);
+        let has_comment =
+            text.split(super::python::is_space).skip(1).any(|word| word.starts_with(['#', ';']));
+        Refusal {
+            kind: if has_comment {
+                RefusalKind::InlineComment
+            } else {
+                RefusalKind::BadReplicationFactor
+            },
+            place: ini.place(value.key_offset),
+            message: format!("REPLICATION_FACTOR is {text:?}, not a number of at least 1"),
+        }
+    })
+}
+
+/// The setting that is probably meant by `key`, if carbon does not know it.
+fn meant(key: &str) -> Option<String> {
+    if key == CARBONATES_HASH {
+        return Some("ROUTER_HASH_TYPE".to_owned());
+    }
+    if THAT_MATTER.contains(&key) || BOOLEANS.contains(&key) || KNOWN_NEIGHBOURS.contains(&key) {
+        return None;
+    }
+    let plain = |text: &str| text.replace(['_', '-'], "");
+    let near = THAT_MATTER.iter().find(|known| distance(&plain(known), &plain(key)) <= 2);
+    near.map(|known| known.to_uppercase())
+}
+
+/// How many letters must be changed, added or removed to turn one text into the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, c) in from.chars().enumerate() {
+        let mut before = std::mem::replace(&mut row[0], i + 1);
+        for (j, other) in to.iter().enumerate() {
+            let change = before + usize::from(c != *other);
+            before = row[j + 1];
+            row[j + 1] = change.min(before + 1).min(row[j] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_carbon_does_not_know_is_told_with_the_one_that_is_meant() {
+        let cases = [
+            ("destinations_pool_replicas", Some("DESTINATION_POOL_REPLICAS")),
+            ("hashing_type", Some("ROUTER_HASH_TYPE")),
+            ("router_hashtype", Some("ROUTER_HASH_TYPE")),
+            ("replication_facter", Some("REPLICATION_FACTOR")),
+            ("relay-method", Some("RELAY_METHOD")),
+            ("diverse_replica", Some("DIVERSE_REPLICAS")),
+            ("destination", Some("DESTINATIONS")),
+            ("destinations", None),
+            ("dynamic_router_max_retries", None),
+            ("max_queue_size", None),
+        ];
+        for (key, known) in cases {
+            assert_eq!(meant(key).as_deref(), known, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_distance_is_that_of_levenshtein() {
+        for (from, to, steps) in [("", "abc", 3), ("kitten", "sitting", 3), ("ab", "ab", 0)] {
+            assert_eq!(distance(from, to), steps);
+        }
+    }
+}
