@@ -1,13 +1,30 @@
-//! Skeleton.
-use crate::{Configuration, OtherFiles, Refusal, RefusalKind, SourceFile};
+//! carbon-c-relay's configuration: the rings of its clusters.
+//!
+//! Facts: `conffile.l`, `conffile.y` and `router.c` of carbon-c-relay 3.9, and what 3.7.3 and 3.9 do with
+//! odd files.
+
+mod address;
+mod clusters;
+mod grammar;
+mod lexer;
+mod syntax;
+
+use self::clusters::Reader;
+use crate::{Configuration, OtherFiles, Program, Refusal, RefusalKind, Selector, SourceFile};
 
 pub(crate) fn read(
     file: &SourceFile,
-    _files: &mut dyn OtherFiles,
+    files: &mut dyn OtherFiles,
 ) -> Result<Configuration, Refusal> {
-    Err(Refusal {
-        kind: RefusalKind::UnknownProgram,
-        place: file.place(0),
-        message: "not read yet".to_owned(),
-    })
+    let mut reader = Reader::new(files);
+    reader.file(file, 0)?;
+    let choices = reader.finish();
+    if choices.is_empty() {
+        return Err(Refusal {
+            kind: RefusalKind::NoRing,
+            place: file.place(0),
+            message: "no cluster is defined here".to_owned(),
+        });
+    }
+    Ok(Configuration { program: Program::CarbonCRelay, selector: Some(Selector::Cluster), choices })
 }

@@ -1,0 +1,326 @@
+//! From statements to clusters: what the relay checks while it reads (`router.c`), and the rings.
+
+use std::collections::HashMap;
+
+use bucky_ring::{Algorithm, Relay, RingSpec, TaggedNames};
+
+use super::address::{self, Server};
+use super::grammar::Parser;
+use super::syntax::{Cluster, Host, Kind, Match, SendTo, Statement, Text};
+use crate::{
+    Choice, FoundRing, Need, NeedKind, Origins, OtherFiles, Place, Refusal, RefusalKind,
+    SourceFile, Warning, WarningKind,
+};
+
+/// The most servers of a ring (`CONN_DESTS_SIZE`), from 3.8 on.
+const SERVERS_MOST: usize = 128;
+/// The most servers of a ring before 3.8.
+const SERVERS_MOST_BEFORE: usize = 64;
+/// The most copies (an `unsigned char`).
+const COPIES_MOST: usize = 255;
+/// How deep files may include files. The relay has no limit, and a file that includes itself ends it.
+const INCLUDE_DEPTH_MOST: usize = 16;
+
+/// Reads files, and keeps what they define.
+pub(super) struct Reader<'o> {
+    others: &'o mut dyn OtherFiles,
+    choices: Vec<Choice>,
+    servers: HashMap<ServerKey, FirstSeen>,
+    /// Where names are rewritten first.
+    rewrite: Option<Place>,
+}
+
+/// What makes two servers one, if both names are resolved: host, port, and whether by UDP.
+type ServerKey = (String, u16, bool);
+
+/// How a server was given for the first time.
+struct FirstSeen {
+    instance: Option<String>,
+    is_syslog: bool,
+}
+
+impl<'o> Reader<'o> {
+    pub(super) fn new(others: &'o mut dyn OtherFiles) -> Self {
+        Self { others, choices: Vec::new(), servers: HashMap::new(), rewrite: None }
+    }
+
+    /// The clusters of everything that was read.
+    pub(super) fn finish(mut self) -> Vec<Choice> {
+        if let Some(place) = self.rewrite {
+            let rings = self.choices.iter_mut().filter_map(|choice| choice.ring.as_mut().ok());
+            for ring in rings {
+                ring.warnings.push(Warning {
+                    kind: WarningKind::Rewrite,
+                    place: place.clone(),
+                    message: "names are rewritten before they are hashed; files carry the new names, so this \
+                              matters only for names that you look up yourself"
+                        .to_owned(),
+                });
+            }
+        }
+        self.choices
+    }
+
+    /// Reads `file`, and those that it includes.
+    ///
+    /// # Errors
+    /// [`Refusal`] for what the relay refuses.
+    pub(super) fn file(&mut self, file: &SourceFile, depth: usize) -> Result<(), Refusal> {
+        let mut parser = Parser::new(file)?;
+        while let Some(statement) = parser.statement()? {
+            match statement {
+                Statement::Cluster(cluster) => self.cluster(file, &cluster)?,
+                Statement::Match(matching) => self.matching(file, &matching)?,
+                Statement::Rewrite(rewrite) => {
+                    self.rewrite.get_or_insert_with(|| file.place(rewrite.offset));
+                }
+                Statement::Aggregate(aggregate) => {
+                    self.check_known(file, aggregate.send_to.as_ref())?
+                }
+                Statement::Statistics(clusters) => self.check_clusters(file, &clusters)?,
+                Statement::Include(pattern) => self.include(file, &pattern, depth)?,
+                Statement::Other => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, file: &SourceFile, pattern: &Text, depth: usize) -> Result<(), Refusal> {
+        let refuse = |message: String| Refusal {
+            kind: RefusalKind::Include,
+            place: file.place(pattern.offset),
+            message,
+        };
+        if depth >= INCLUDE_DEPTH_MOST {
+            return Err(refuse(format!(
+                "files include each other more than {INCLUDE_DEPTH_MOST} deep"
+            )));
+        }
+        let included = self
+            .others
+            .include(&pattern.text)
+            .map_err(|reason| refuse(format!("cannot include {:?}: {reason}", pattern.text)))?;
+        included.iter().try_for_each(|file| self.file(file, depth + 1))
+    }
+
+    fn matching(&mut self, file: &SourceFile, matching: &Match) -> Result<(), Refusal> {
+        self.check_known(file, matching.send_to.as_ref())?;
+        let (Some((offset, _)), Some(SendTo::Clusters(names))) =
+            (&matching.route_using, &matching.send_to)
+        else {
+            return Ok(());
+        };
+        let place = file.place(*offset);
+        for choice in &mut self.choices {
+            if let Ok(ring) = &mut choice.ring
+                && names.iter().any(|name| name.text == choice.name)
+            {
+                ring.needs.push(Need { kind: NeedKind::RouteUsing, place: place.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_known(&self, file: &SourceFile, to: Option<&SendTo>) -> Result<(), Refusal> {
+        match to {
+            Some(SendTo::Clusters(names)) => self.check_clusters(file, names),
+            Some(SendTo::Blackhole) | None => Ok(()),
+        }
+    }
+
+    fn check_clusters(&self, file: &SourceFile, names: &[Text]) -> Result<(), Refusal> {
+        let is_known = |name: &&Text| self.choices.iter().any(|choice| choice.name == name.text);
+        match names.iter().find(|name| !is_known(name)) {
+            None => Ok(()),
+            Some(name) => Err(Refusal {
+                kind: RefusalKind::Syntax,
+                place: file.place(name.offset),
+                message: format!("there is no cluster {:?} above this line", name.text),
+            }),
+        }
+    }
+
+    fn cluster(&mut self, file: &SourceFile, cluster: &Cluster) -> Result<(), Refusal> {
+        let copies = copies(file, cluster)?;
+        let servers: Vec<Server> = cluster
+            .hosts
+            .iter()
+            .map(|host| address::server(file, host))
+            .collect::<Result<_, _>>()?;
+        for (host, server) in cluster.hosts.iter().zip(&servers) {
+            self.check_server(file, host, server)?;
+        }
+        if self.choices.iter().any(|choice| choice.name == cluster.name.text) {
+            return Err(Refusal {
+                kind: RefusalKind::DuplicateCluster,
+                place: file.place(cluster.name.offset),
+                message: format!("cluster {:?} is already defined above", cluster.name.text),
+            });
+        }
+        let ring = match algorithm(cluster.kind) {
+            Some(algorithm) => {
+                check_size(file, cluster, copies)?;
+                ring(file, cluster, &servers, algorithm, copies)
+            }
+            None => Err(Refusal {
+                kind: RefusalKind::NoRing,
+                place: file.place(cluster.offset),
+                message: format!(
+                    "cluster {:?} is no hash ring: {}",
+                    cluster.name.text,
+                    purpose(cluster.kind)
+                ),
+            }),
+        };
+        self.choices.push(Choice { name: cluster.name.text.clone(), ring });
+        Ok(())
+    }
+
+    /// One server has one instance and one kind of line, over all clusters.
+    fn check_server(
+        &mut self,
+        file: &SourceFile,
+        host: &Host,
+        server: &Server,
+    ) -> Result<(), Refusal> {
+        let key = (server.host.clone(), server.port, host.is_udp);
+        let Some(first) = self.servers.get(&key) else {
+            let seen = FirstSeen { instance: server.instance.clone(), is_syslog: host.is_syslog };
+            self.servers.insert(key, seen);
+            return Ok(());
+        };
+        let said = |instance: &Option<String>| match instance {
+            Some(instance) => format!("instance {instance:?}"),
+            None => "no instance".to_owned(),
+        };
+        let place = file.place(host.address.offset);
+        if first.instance != server.instance {
+            return Err(Refusal {
+                kind: RefusalKind::DuplicateNode,
+                place,
+                message: format!(
+                    "{}:{} has {} here and {} above; the relay does not start with that",
+                    server.host,
+                    server.port,
+                    said(&server.instance),
+                    said(&first.instance)
+                ),
+            });
+        }
+        if first.is_syslog != host.is_syslog {
+            return Err(Refusal {
+                kind: RefusalKind::Syntax,
+                place,
+                message: format!("{}:{} has another type above", server.host, server.port),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn algorithm(kind: Kind) -> Option<Algorithm> {
+    match kind {
+        Kind::CarbonCh => Some(Algorithm::Carbon),
+        Kind::Fnv1aCh => Some(Algorithm::Fnv1a),
+        Kind::JumpFnv1aCh => Some(Algorithm::JumpFnv1a),
+        Kind::Forward | Kind::AnyOf | Kind::Failover | Kind::File => None,
+    }
+}
+
+fn purpose(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Forward => "forward sends every metric to every server",
+        Kind::AnyOf => "any_of sends a metric to any server that is up",
+        Kind::Failover => "failover sends every metric to the first server that is up",
+        Kind::File => "file writes metrics to a file",
+        Kind::CarbonCh | Kind::Fnv1aCh | Kind::JumpFnv1aCh => "it is one",
+    }
+}
+
+/// The replication factor.
+fn copies(file: &SourceFile, cluster: &Cluster) -> Result<usize, Refusal> {
+    let Some((digits, offset)) = &cluster.replication else { return Ok(1) };
+    let copies = digits.parse().ok().filter(|copies| (1..=COPIES_MOST).contains(copies));
+    copies.ok_or_else(|| Refusal {
+        kind: RefusalKind::BadReplicationFactor,
+        place: file.place(*offset),
+        message: format!("replication {digits} is not a number from 1 to {COPIES_MOST}"),
+    })
+}
+
+fn check_size(file: &SourceFile, cluster: &Cluster, copies: usize) -> Result<(), Refusal> {
+    let servers = cluster.hosts.len();
+    if let Some(one_too_many) = cluster.hosts.get(SERVERS_MOST) {
+        return Err(Refusal {
+            kind: RefusalKind::TooManyServers,
+            place: file.place(one_too_many.address.offset),
+            message: format!(
+                "cluster {:?} has {servers} servers; carbon-c-relay takes {SERVERS_MOST}, and {SERVERS_MOST_BEFORE} \
+                 before 3.8",
+                cluster.name.text
+            ),
+        });
+    }
+    if copies > servers {
+        let offset = cluster.replication.as_ref().map_or(cluster.offset, |(_, offset)| *offset);
+        return Err(Refusal {
+            kind: RefusalKind::BadReplicationFactor,
+            place: file.place(offset),
+            message: format!(
+                "replication {copies} is more than the {servers} servers of the cluster"
+            ),
+        });
+    }
+    Ok(())
+}
+
+fn ring(
+    file: &SourceFile,
+    cluster: &Cluster,
+    servers: &[Server],
+    algorithm: Algorithm,
+    copies: usize,
+) -> Result<FoundRing, Refusal> {
+    let both = cluster.hosts.iter().zip(servers);
+    let nodes = both.map(|(host, server)| address::node(file, host, server));
+    let mut warnings: Vec<Warning> =
+        cluster.hosts.iter().flat_map(|host| address::warnings(file, host)).collect();
+    if let Some(offset) = cluster.dynamic {
+        warnings.push(Warning {
+            kind: WarningKind::Dynamic,
+            place: file.place(offset),
+            message: "dynamic: metrics of a server that is down go to other servers, and stay there; and \
+                      carbon-c-relay before 3.6 takes the word for a server"
+                .to_owned(),
+        });
+    }
+    if servers.len() > SERVERS_MOST_BEFORE {
+        warnings.push(Warning {
+            kind: WarningKind::MoreThan64,
+            place: file.place(cluster.offset),
+            message: format!(
+                "{} servers; carbon-c-relay before 3.8 takes only {SERVERS_MOST_BEFORE}",
+                servers.len()
+            ),
+        });
+    }
+    let relay = Relay::CarbonCRelay;
+    Ok(FoundRing {
+        spec: RingSpec {
+            nodes: nodes.collect::<Result<_, _>>()?,
+            algorithm,
+            relay,
+            replication_factor: copies,
+            diverse_replicas: false,
+            tagged_names: TaggedNames::BeforeSemicolon,
+        },
+        origins: Origins {
+            nodes: cluster.hosts.iter().map(|host| file.place(host.address.offset)).collect(),
+            algorithm: Some(file.place(cluster.kind_offset)),
+            replication_factor: cluster.replication.as_ref().map(|(_, offset)| file.place(*offset)),
+            diverse_replicas: None,
+        },
+        warnings,
+        needs: Vec::new(),
+    })
+}
