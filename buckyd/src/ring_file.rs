@@ -265,10 +265,10 @@ mod tests {
     #[test]
     fn many_differences_are_counted() {
         let spec = |host: &str| {
-            let nodes: Vec<String> = (0..30)
-                .map(|n| format!("{{\"Server\":\"{host}{n}\",\"Port\":1}}"))
-                .collect();
-            let json = format!("{{\"Nodes\":[{}],\"Algo\":\"carbon\",\"Replicas\":1}}", nodes.join(","));
+            let nodes: Vec<String> =
+                (0..30).map(|n| format!("{{\"Server\":\"{host}{n}\",\"Port\":1}}")).collect();
+            let json =
+                format!("{{\"Nodes\":[{}],\"Algo\":\"carbon\",\"Replicas\":1}}", nodes.join(","));
             bucky_ring::RingDocument::from_json(json.as_bytes()).unwrap().to_spec().unwrap()
         };
         let lines = differences(&spec("a"), &spec("b"));

@@ -23,11 +23,15 @@ pub enum Algorithm {
     FastCarbon,
     /// `fast-fnv1a`: carbon's fast-hashing router with `ROUTER_HASH_TYPE = fnv1a_ch`.
     FastFnv1a,
+    /// `consistentHashing`: carbon-relay-ng's first ring, 100 entries a node at the first two bytes of an MD5.
+    ConsistentHashing,
+    /// `consistentHashing-v2`: the same, with entries that collide moved up.
+    ConsistentHashingV2,
 }
 
 impl Algorithm {
     /// Every algorithm, in the order in which help texts list them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Carbon,
         Self::Fnv1a,
         Self::JumpFnv1a,
@@ -35,6 +39,8 @@ impl Algorithm {
         Self::FastMmh3,
         Self::FastCarbon,
         Self::FastFnv1a,
+        Self::ConsistentHashing,
+        Self::ConsistentHashingV2,
     ];
 
     /// The name of the algorithm in `--hash` and in the key `Algo` of a ring document.
@@ -47,25 +53,30 @@ impl Algorithm {
             Self::FastMmh3 => "fast-mmh3",
             Self::FastCarbon => "fast-carbon",
             Self::FastFnv1a => "fast-fnv1a",
+            Self::ConsistentHashing => "consistentHashing",
+            Self::ConsistentHashingV2 => "consistentHashing-v2",
         }
     }
 
-    /// The relay that is used if none is named: carbon for rings that only carbon has, otherwise buckytools.
+    /// The relay that is used if none is named: for a ring that only one relay has, that one; otherwise
+    /// buckytools.
     pub fn default_relay(self) -> Relay {
         match self {
             Self::Carbon | Self::Fnv1a | Self::JumpFnv1a => Relay::Buckytools,
             Self::Mmh3 | Self::FastMmh3 | Self::FastCarbon | Self::FastFnv1a => Relay::Carbon,
+            Self::ConsistentHashing | Self::ConsistentHashingV2 => Relay::CarbonRelayNg,
         }
     }
 
     /// Whether `relay` supports this kind of ring.
     pub fn is_known_to(self, relay: Relay) -> bool {
         match self {
-            Self::Carbon | Self::Fnv1a => true,
-            Self::JumpFnv1a => relay != Relay::Carbon,
+            Self::Carbon | Self::Fnv1a => relay != Relay::CarbonRelayNg,
+            Self::JumpFnv1a => matches!(relay, Relay::Buckytools | Relay::CarbonCRelay),
             Self::Mmh3 | Self::FastMmh3 | Self::FastCarbon | Self::FastFnv1a => {
                 relay == Relay::Carbon
             }
+            Self::ConsistentHashing | Self::ConsistentHashingV2 => relay == Relay::CarbonRelayNg,
         }
     }
 }
@@ -79,11 +90,14 @@ pub enum Relay {
     Carbon,
     /// `carbon-c-relay`: the relay in C, as built for x86-64.
     CarbonCRelay,
+    /// `carbon-relay-ng`: the relay in Go.
+    CarbonRelayNg,
 }
 
 impl Relay {
     /// Every relay, in the order in which help texts list them.
-    pub const ALL: [Self; 3] = [Self::Buckytools, Self::Carbon, Self::CarbonCRelay];
+    pub const ALL: [Self; 4] =
+        [Self::Buckytools, Self::Carbon, Self::CarbonCRelay, Self::CarbonRelayNg];
 
     /// The name of the relay in `--relay` and in the key `Relay` of a ring document.
     pub fn name(self) -> &'static str {
@@ -91,13 +105,14 @@ impl Relay {
             Self::Buckytools => "buckytools",
             Self::Carbon => "carbon",
             Self::CarbonCRelay => "carbon-c-relay",
+            Self::CarbonRelayNg => "carbon-relay-ng",
         }
     }
 
     /// Which part of a tagged series this relay hashes by default.
     pub fn default_tagged_names(self) -> TaggedNames {
         match self {
-            Self::Buckytools | Self::Carbon => TaggedNames::Whole,
+            Self::Buckytools | Self::Carbon | Self::CarbonRelayNg => TaggedNames::Whole,
             Self::CarbonCRelay => TaggedNames::BeforeSemicolon,
         }
     }
@@ -156,14 +171,25 @@ pub fn resolve(
 /// A relay was named with a kind of ring that it does not support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "relay {relay} has no {algorithm} ring; use {algorithm} with relay {}",
-    relays_with(*algorithm)
+    "relay {relay} has no {algorithm} ring; use {algorithm} with relay {}{}",
+    relays_with(*algorithm),
+    rings_of(*relay)
 )]
 pub struct UnknownToRelay {
     /// The kind of ring asked for.
     pub algorithm: Algorithm,
     /// The relay that does not support it.
     pub relay: Relay,
+}
+
+/// carbon-relay-ng has its own names for its rings.
+fn rings_of(relay: Relay) -> String {
+    if relay != Relay::CarbonRelayNg {
+        return String::new();
+    }
+    let rings = Algorithm::ALL.into_iter().filter(|algorithm| algorithm.is_known_to(relay));
+    let names = rings.map(Algorithm::name).collect::<Vec<_>>().join(" or ");
+    format!(", or relay {relay} with {names}")
 }
 
 fn relays_with(algorithm: Algorithm) -> String {
@@ -239,7 +265,8 @@ mod tests {
         let error = "fnv".parse::<Algorithm>().expect_err("no such hash");
         assert_eq!(
             error.to_string(),
-            "not a valid hash: \"fnv\" (carbon, fnv1a, jump_fnv1a, mmh3, fast-mmh3, fast-carbon, fast-fnv1a)"
+            "not a valid hash: \"fnv\" (carbon, fnv1a, jump_fnv1a, mmh3, fast-mmh3, fast-carbon, fast-fnv1a, \
+             consistentHashing, consistentHashing-v2)"
         );
         assert!("Carbon".parse::<Relay>().is_err());
         assert!("".parse::<TaggedNames>().is_err());
@@ -250,6 +277,7 @@ mod tests {
         use {Algorithm::*, TaggedNames::*};
         assert_eq!(resolve(Carbon, None, None), Ok((Relay::Buckytools, Whole)));
         assert_eq!(resolve(FastMmh3, None, None), Ok((Relay::Carbon, Whole)));
+        assert_eq!(resolve(ConsistentHashingV2, None, None), Ok((Relay::CarbonRelayNg, Whole)));
         assert_eq!(
             resolve(Fnv1a, Some(Relay::CarbonCRelay), None),
             Ok((Relay::CarbonCRelay, BeforeSemicolon))
@@ -269,6 +297,13 @@ mod tests {
         );
         assert!(resolve(Algorithm::Mmh3, Some(Relay::Buckytools), None).is_err());
         assert!(resolve(Algorithm::FastFnv1a, Some(Relay::CarbonCRelay), None).is_err());
+        let error =
+            resolve(Algorithm::Carbon, Some(Relay::CarbonRelayNg), None).expect_err("no carbon");
+        assert_eq!(
+            error.to_string(),
+            "relay carbon-relay-ng has no carbon ring; use carbon with relay buckytools or carbon or \
+             carbon-c-relay, or relay carbon-relay-ng with consistentHashing or consistentHashing-v2"
+        );
     }
 
     #[test]

@@ -49,6 +49,22 @@ pub enum RingError {
          relay carbon-c-relay"
     )]
     NoJumpCopies(usize),
+    /// carbon-relay-ng has no copies.
+    #[error(
+        "relay carbon-relay-ng keeps one copy of each metric, but the replication factor is {0}"
+    )]
+    OnlyOneCopy(usize),
+    /// carbon-relay-ng cuts a destination at its first colon.
+    #[error(
+        "node {position} ({node}) is an IPv6 address, which carbon-relay-ng cannot have: it cuts the host at its \
+         first colon; give the relay a name"
+    )]
+    Ipv6 {
+        /// The node's position.
+        position: usize,
+        /// The node.
+        node: Node,
+    },
     /// A node that is configured twice.
     #[error("node {first} and node {second} are both {node}; leave one out")]
     Duplicate {
@@ -157,6 +173,9 @@ pub(crate) fn check(spec: &RingSpec) -> Result<(), RingError> {
         }
         _ => {}
     }
+    if spec.relay == Relay::CarbonRelayNg && spec.replication_factor > 1 {
+        return Err(RingError::OnlyOneCopy(spec.replication_factor));
+    }
     if spec.diverse_replicas && spec.relay != Relay::Carbon {
         return Err(RingError::NoDiverseReplicas(spec.relay));
     }
@@ -180,7 +199,7 @@ pub(crate) fn shortage(spec: &RingSpec, kinds: usize, reachable: usize) -> RingE
 fn check_all_differ(spec: &RingSpec) -> Result<(), RingError> {
     let mut known: HashMap<Identity<'_>, usize> = HashMap::new();
     for (index, node) in spec.nodes.iter().enumerate() {
-        let Some(earlier) = known.insert(identity(node, spec.relay), index) else {
+        let Some(earlier) = known.insert(identity(node, spec), index) else {
             continue;
         };
         let (first, second) = (earlier + 1, index + 1);
@@ -199,11 +218,16 @@ fn check_all_differ(spec: &RingSpec) -> Result<(), RingError> {
 /// The parts of a node by which a relay identifies it.
 type Identity<'node> = (&'node str, u16, Option<&'node str>);
 
-fn identity(node: &Node, relay: Relay) -> Identity<'_> {
-    match relay {
+fn identity<'node>(node: &'node Node, spec: &RingSpec) -> Identity<'node> {
+    match spec.relay {
+        // Its entries are sorted by host and instance, and those of equal nodes by chance. Version 2 moves
+        // the later ones away.
+        Relay::CarbonRelayNg if spec.algorithm == Algorithm::ConsistentHashing => {
+            (node.host(), 0, node.instance())
+        }
         Relay::Carbon => (node.host(), 0, node.instance()),
         Relay::CarbonCRelay => (node.host(), port_in_c_relay(node), None),
-        Relay::Buckytools => (node.host(), node.port(), node.instance()),
+        Relay::Buckytools | Relay::CarbonRelayNg => (node.host(), node.port(), node.instance()),
     }
 }
 
@@ -214,6 +238,9 @@ fn identity_rule(relay: Relay) -> &'static str {
         }
         Relay::CarbonCRelay => {
             "it identifies nodes by host and port (2003 by default); give the ports of its configuration"
+        }
+        Relay::CarbonRelayNg => {
+            "the order of their entries on the ring is left to chance; give each node its own instance"
         }
         Relay::Buckytools => "it identifies nodes by host, port and instance",
     }
@@ -235,6 +262,11 @@ fn check_texts(spec: &RingSpec) -> Result<(), RingError> {
                 // At least the length of the longest text that any of its rings hashes for a node.
                 if tuple_text(node, spec.relay).len() + ":65535:99".len() > MAX_C_RELAY_TEXT {
                     return Err(RingError::CutOff { position, node: node.clone() });
+                }
+            }
+            (Relay::CarbonRelayNg, _) => {
+                if node.host().contains(':') {
+                    return Err(RingError::Ipv6 { position, node: node.clone() });
                 }
             }
             (Relay::Buckytools, _) => {}

@@ -4,7 +4,7 @@
 //! an owner, so each rule cites its source. `docs/rings.md` has the full rules, in the sections "What is
 //! hashed of a node" and "Two entries on one position".
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     Algorithm, Node, Relay, RingSpec,
@@ -39,6 +39,12 @@ pub(crate) fn entries(spec: &RingSpec, hash: PositionHash) -> Vec<Entry> {
         Relay::Carbon => move_up(&mut entries),
         Relay::CarbonCRelay => keep_first_in_c_relay(&mut entries, spec),
         Relay::Buckytools => keep_all_in_order(&mut entries, spec),
+        Relay::CarbonRelayNg => {
+            if spec.algorithm == Algorithm::ConsistentHashingV2 {
+                move_up_from_earlier_nodes(&mut entries);
+            }
+            keep_all_in_order(&mut entries, spec);
+        }
     }
     entries
 }
@@ -56,7 +62,7 @@ pub(crate) fn tuple_text(node: &Node, relay: Relay) -> String {
     let instance = match (node.instance(), relay) {
         (None, _) => "None".to_owned(),
         (Some(instance), Relay::Carbon) => python_repr(instance),
-        (Some(instance), Relay::Buckytools | Relay::CarbonCRelay) => format!("'{instance}'"),
+        (Some(instance), _) => format!("'{instance}'"),
     };
     format!("('{}', {instance})", node.host())
 }
@@ -66,7 +72,9 @@ fn fnv1a_text(node: &Node, relay: Relay) -> String {
     match (node.instance(), relay) {
         (Some(instance), _) => instance.to_owned(),
         (None, Relay::Carbon) => "None".to_owned(),
-        (None, Relay::Buckytools) => format!("{}:{}", node.host(), node.port()),
+        (None, Relay::Buckytools | Relay::CarbonRelayNg) => {
+            format!("{}:{}", node.host(), node.port())
+        }
         (None, Relay::CarbonCRelay) => format!("{}:{}", node.host(), port_in_c_relay(node)),
     }
 }
@@ -129,7 +137,25 @@ fn keep_first_in_c_relay(entries: &mut Vec<Entry>, spec: &RingSpec) {
     entries.dedup_by_key(|entry| entry.position);
 }
 
-/// buckytools: all entries stay, ordered by host, then by instance; no instance is the empty string.
+/// carbon-relay-ng, version 2: an entry moves up by one while it has the position of an entry of an earlier
+/// node, and from the last position to the first. It does not look at the entries of its own node.
+fn move_up_from_earlier_nodes(entries: &mut [Entry]) {
+    const POSITIONS: i64 = 1 << 16;
+    let mut taken: HashSet<i64> = HashSet::new();
+    for of_one_node in entries.chunk_by_mut(|a, b| a.node == b.node) {
+        for entry in of_one_node.iter_mut() {
+            // With every position taken there is no free one.
+            let mut left = POSITIONS;
+            while left > 0 && taken.contains(&entry.position) {
+                entry.position = (entry.position + 1) % POSITIONS;
+                left -= 1;
+            }
+        }
+        taken.extend(of_one_node.iter().map(|entry| entry.position));
+    }
+}
+
+/// buckytools and carbon-relay-ng: all entries stay, ordered by host, then by instance; no instance is the empty string.
 fn keep_all_in_order(entries: &mut [Entry], spec: &RingSpec) {
     let rank = |entry: &Entry| {
         let node = &spec.nodes[entry.node as usize];
@@ -160,6 +186,16 @@ mod tests {
     #[test]
     fn moving_up_does_not_stop_at_the_last_position() {
         assert_eq!(moved(&[65535, 65535, 65535]), [(65535, 0), (65536, 1), (65537, 2)]);
+    }
+
+    #[test]
+    fn an_entry_moves_past_those_of_earlier_nodes_only_and_round_the_end() {
+        let positions = [(5, 0), (5, 0), (65535, 0), (5, 1), (65535, 1), (0, 1), (5, 2)];
+        let mut entries: Vec<Entry> =
+            positions.iter().map(|&(position, node)| Entry { position, node }).collect();
+        move_up_from_earlier_nodes(&mut entries);
+        let moved: Vec<i64> = entries.iter().map(|entry| entry.position).collect();
+        assert_eq!(moved, [5, 5, 65535, 6, 0, 0, 7]);
     }
 
     #[test]

@@ -105,14 +105,17 @@ pub(crate) fn fast_order(spec: &RingSpec) -> Vec<(i32, u32)> {
 /// How bytes enter `relay`'s FNV.
 pub(crate) fn fnv_bytes(relay: Relay) -> Bytes {
     match relay {
-        Relay::Buckytools | Relay::Carbon => Bytes::Unsigned,
+        Relay::Buckytools | Relay::Carbon | Relay::CarbonRelayNg => Bytes::Unsigned,
         Relay::CarbonCRelay => Bytes::Signed,
     }
 }
 
 fn position_hash(spec: &RingSpec) -> PositionHash {
     match spec.algorithm {
-        Algorithm::Carbon | Algorithm::FastCarbon => PositionHash::Md5,
+        Algorithm::Carbon
+        | Algorithm::FastCarbon
+        | Algorithm::ConsistentHashing
+        | Algorithm::ConsistentHashingV2 => PositionHash::Md5,
         Algorithm::Fnv1a | Algorithm::FastFnv1a | Algorithm::JumpFnv1a => {
             PositionHash::Fnv1a(fnv_bytes(spec.relay))
         }

@@ -105,12 +105,14 @@ fn xorshift(mut hash: u64) -> u64 {
 
 /// The nodes in the order of the buckets, as indices into `nodes`.
 ///
-/// carbon has no jump rings; for carbon this returns buckytools' order.
+/// carbon and carbon-relay-ng have no jump rings; for them this returns buckytools' order.
 pub(crate) fn bucket_order(nodes: &[Node], relay: Relay) -> Vec<u32> {
     let configured: Vec<u32> = (0..).take(nodes.len()).collect();
     match relay {
         Relay::CarbonCRelay => sorted_like_c(nodes, &configured),
-        Relay::Buckytools | Relay::Carbon => inserted_one_by_one(nodes, &configured),
+        Relay::Buckytools | Relay::Carbon | Relay::CarbonRelayNg => {
+            inserted_one_by_one(nodes, &configured)
+        }
     }
 }
 

@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn nodes_that_a_relay_cannot_distinguish_are_refused() {
         let twice = ["a:1=x", "b", "a:1=x"];
-        for relay in Relay::ALL {
+        for relay in [Relay::Buckytools, Relay::Carbon, Relay::CarbonCRelay] {
             assert_eq!(
                 refusal(spec(Algorithm::Carbon, relay, 1, &twice)),
                 "node 1 and node 3 are both a:1=x; leave one out"
@@ -288,6 +288,22 @@ mod tests {
             assert!(refused.contains("host and port"), "{refused}");
             assert!(Ring::new(spec(Algorithm::Carbon, Relay::Buckytools, 1, &instances)).is_ok());
         }
+    }
+
+    #[test]
+    fn what_carbon_relay_ng_cannot_have_is_refused() {
+        let spec = |algorithm, copies, nodes: &[&str]| {
+            spec(algorithm, Relay::CarbonRelayNg, copies, nodes)
+        };
+        let (v1, v2) = (Algorithm::ConsistentHashing, Algorithm::ConsistentHashingV2);
+        assert!(refusal(spec(v1, 2, &["a:1", "b:1"])).contains("keeps one copy of each metric"));
+        assert!(
+            refusal(spec(v2, 1, &["a:1", "[fd00::1]:1"]))
+                .contains("node 2 ([fd00::1]:1) is an IPv6")
+        );
+        let ports = ["a:1", "a:2"];
+        assert!(refusal(spec(v1, 1, &ports)).contains("left to chance"));
+        assert!(Ring::new(spec(v2, 1, &ports)).is_ok());
     }
 
     #[test]

@@ -62,6 +62,8 @@ impl Algorithm {
             Self::FastMmh3 => "fast mmh3_ch",
             Self::FastCarbon => "fast carbon_ch",
             Self::FastFnv1a => "fast fnv1a_ch",
+            Self::ConsistentHashing => "consistentHashing",
+            Self::ConsistentHashingV2 => "consistentHashing-v2",
         }
     }
 }
@@ -73,6 +75,7 @@ impl Relay {
             Self::Buckytools => "buckytools 0.6",
             Self::Carbon => "carbon 1.1",
             Self::CarbonCRelay => "carbon-c-relay 3.2+",
+            Self::CarbonRelayNg => "carbon-relay-ng 1.5",
         }
     }
 }

@@ -187,7 +187,10 @@ fn unusual_tagged_names(spec: &RingSpec, warnings: &mut Vec<String>) {
              allowed characters (-c)"
                 .to_owned(),
         ),
-        (Relay::Carbon | Relay::Buckytools, TaggedNames::BeforeSemicolon) => {
+        (
+            Relay::Carbon | Relay::Buckytools | Relay::CarbonRelayNg,
+            TaggedNames::BeforeSemicolon,
+        ) => {
             warnings.push(format!(
                 "tagged names are hashed only up to the first `;`, which {} never does",
                 spec.relay

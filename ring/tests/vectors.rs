@@ -10,8 +10,11 @@ use std::{
 use bucky_ring::{Algorithm, Node, Relay, Ring, RingError, RingSpec, Shortfall, TaggedNames};
 use serde::Deserialize;
 
-/// The number of files, so that a lost file is noticed.
+/// The number of files in `vectors/`, so that a lost file is noticed.
 const CASES: usize = 151;
+
+/// The number of files in `vectors-relay-ng/`: carbon-relay-ng's own answers.
+const RELAY_NG_CASES: usize = 19;
 
 /// The cases that ask carbon for more copies than there are nodes or hosts. carbon returns the owners that
 /// exist. Here such a ring is refused, unless the caller allows a shortfall.
@@ -41,6 +44,9 @@ struct Case {
     diverse_replicas: bool,
     nodes: Vec<CaseNode>,
     owners: BTreeMap<String, Vec<String>>,
+    /// A remark in the case that is left to chance.
+    #[serde(rename = "go_sort", default)]
+    _go_sort: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +79,8 @@ impl Case {
             ("fast", Some("mmh3_ch")) => Algorithm::FastMmh3,
             ("fast", Some("carbon_ch")) => Algorithm::FastCarbon,
             ("fast", Some("fnv1a_ch")) => Algorithm::FastFnv1a,
+            ("consistentHashing", None) => Algorithm::ConsistentHashing,
+            ("consistentHashing-v2", None) => Algorithm::ConsistentHashingV2,
             unknown => panic!("{}: {unknown:?}", self.case),
         }
     }
@@ -104,16 +112,26 @@ impl Case {
     }
 }
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+/// All vectors.
+fn cases() -> Vec<Case> {
+    let mut cases = cases_in(&folder("vectors"));
+    assert_eq!(cases.len(), CASES, "files in tests/vectors");
+    let relay_ng = cases_in(&folder("vectors-relay-ng"));
+    assert_eq!(relay_ng.len(), RELAY_NG_CASES, "files in tests/vectors-relay-ng");
+    cases.extend(relay_ng);
+    cases
 }
 
 /// Every file of the folder except its README, each read as the case that its name states.
-fn cases() -> Vec<Case> {
+fn cases_in(folder: &Path) -> Vec<Case> {
     let mut cases = Vec::new();
-    for entry in fs::read_dir(folder()).expect("the vectors") {
+    for entry in fs::read_dir(folder).expect("the vectors") {
         let path = entry.expect("an entry of the vectors").path();
-        if path.file_name().is_some_and(|name| name == "README.md") {
+        if path.file_name().is_some_and(|name| name == "README.md") || path.is_dir() {
             continue;
         }
         assert!(path.extension().is_some_and(|ending| ending == "json"), "no case: {path:?}");
@@ -130,7 +148,6 @@ fn cases() -> Vec<Case> {
 #[test]
 fn every_vector_holds() {
     let cases = cases();
-    assert_eq!(cases.len(), CASES, "files in tests/vectors");
     let mut short = Vec::new();
     for case in &cases {
         let ring = match Ring::new(case.spec()) {
@@ -151,6 +168,16 @@ fn every_vector_holds() {
         }
     }
     assert_eq!(short, SHORT);
+}
+
+/// One host on several ports without instances: which of its entries wins is left to Go's sort, which is not
+/// stable. Nobody can compute that ring, so it is refused.
+#[test]
+fn a_ring_that_go_sorts_by_chance_is_refused() {
+    let cases = cases_in(&folder("vectors-relay-ng/go-sort"));
+    let [case] = cases.as_slice() else { panic!("one case") };
+    let refused = Ring::new(case.spec()).expect_err("refused").to_string();
+    assert!(refused.contains("left to chance; give each node its own instance"), "{refused}");
 }
 
 #[test]

@@ -31,11 +31,12 @@ pub(super) struct Args {
     /// Name of this node in the ring. Default: this host's name.
     #[arg(short = 'n', long = "node", value_name = "HOST")]
     pub(super) node: Option<String>,
-    /// How the relay hashes: carbon (default), fnv1a, jump_fnv1a, mmh3, fast-carbon, fast-fnv1a, fast-mmh3.
+    /// How the relay hashes: carbon (default), fnv1a, jump_fnv1a, mmh3, fast-carbon, fast-fnv1a, fast-mmh3;
+    /// consistentHashing (default) or consistentHashing-v2 for carbon-relay-ng.
     #[arg(long)]
     pub(super) hash: Option<String>,
-    /// Which program's ring to compute: buckytools, carbon or carbon-c-relay. Default: carbon for mmh3 and
-    /// fast-*, else buckytools.
+    /// Which program's ring to compute: buckytools, carbon, carbon-c-relay or carbon-relay-ng. Default: carbon
+    /// for mmh3 and fast-*, carbon-relay-ng for consistentHashing*, else buckytools.
     #[arg(long)]
     pub(super) relay: Option<String>,
     /// How many nodes hold each metric (the relay's replication factor).

@@ -8,9 +8,6 @@ use super::ConfigError;
 use super::args::Args;
 use crate::ring_file::{FileRing, ring_in};
 
-/// The kind of ring if none is named, as in the Go daemon.
-const DEFAULT_HASH: Algorithm = Algorithm::Carbon;
-
 /// The file that the ring is read from, if there is one.
 pub(super) fn file(args: &Args) -> Option<RingFile> {
     let named = [
@@ -48,8 +45,13 @@ fn typed(args: &Args) -> Result<Ring, ConfigError> {
     }
     let nodes = bucky_ring::read_nodes(&args.nodes)
         .map_err(|error| ConfigError::Setting(bucky_api::chain(&error)))?;
-    let algorithm = parse_opt::<Algorithm>("-hash", args.hash.as_deref())?.unwrap_or(DEFAULT_HASH);
     let relay = parse_opt::<Relay>("--relay", args.relay.as_deref())?;
+    // The Go daemon's default, except for the relay that has its own names.
+    let default_hash = match relay {
+        Some(Relay::CarbonRelayNg) => Algorithm::ConsistentHashing,
+        _ => Algorithm::Carbon,
+    };
+    let algorithm = parse_opt("-hash", args.hash.as_deref())?.unwrap_or(default_hash);
     let tagged_names = parse_opt::<TaggedNames>("--tagged-names", args.tagged_names.as_deref())?;
     let (relay, tagged_names) = bucky_ring::resolve(algorithm, relay, tagged_names)
         .map_err(|error| ConfigError::setting("--relay", &error))?;

@@ -12,7 +12,7 @@ pub(super) fn warnings(args: &Args, node: &str, ring: &Ring) -> Vec<String> {
     if args.relay.is_none() && ring.spec().relay == Relay::Buckytools {
         warnings.push(
             "no --relay was given, so the ring is computed as buckytools computes it; give the relay that writes \
-             the metrics (--relay carbon, carbon-c-relay), or read its file with --ring-from; --relay buckytools \
+             the metrics (--relay carbon, carbon-c-relay or carbon-relay-ng), or read its file with --ring-from; --relay buckytools \
              confirms this ring"
                 .into(),
         );

@@ -16,14 +16,21 @@ pub(crate) fn owners(spec: &RingSpec, series: &str) -> Vec<usize> {
         Algorithm::FastMmh3 | Algorithm::FastCarbon | Algorithm::FastFnv1a => {
             fast_owners(spec, key)
         }
-        Algorithm::Carbon | Algorithm::Fnv1a | Algorithm::Mmh3 => ring_owners(spec, key),
+        Algorithm::Carbon
+        | Algorithm::Fnv1a
+        | Algorithm::Mmh3
+        | Algorithm::ConsistentHashing
+        | Algorithm::ConsistentHashingV2 => ring_owners(spec, key),
     }
 }
 
 fn hash(spec: &RingSpec, text: &str) -> i64 {
     let signed = spec.relay == Relay::CarbonCRelay;
     match spec.algorithm {
-        Algorithm::Carbon | Algorithm::FastCarbon => {
+        Algorithm::Carbon
+        | Algorithm::FastCarbon
+        | Algorithm::ConsistentHashing
+        | Algorithm::ConsistentHashingV2 => {
             let digest = Md5::digest(text);
             i64::from(digest[0]) * 256 + i64::from(digest[1])
         }
@@ -85,7 +92,7 @@ fn entry_text(spec: &RingSpec, node: &Node, k: usize) -> String {
     }
     match spec.relay {
         Relay::Carbon => format!("{k}-None"),
-        Relay::Buckytools => format!("{k}-{}:{}", node.host(), node.port()),
+        Relay::Buckytools | Relay::CarbonRelayNg => format!("{k}-{}:{}", node.host(), node.port()),
         Relay::CarbonCRelay => format!("{k}-{}:{}", node.host(), c_port(node)),
     }
 }
@@ -105,6 +112,11 @@ pub(crate) fn entries(spec: &RingSpec) -> Vec<(i64, usize)> {
                     position += 1;
                 }
             }
+            if spec.algorithm == Algorithm::ConsistentHashingV2 {
+                while ring.iter().any(|entry| entry.1 != index && entry.0 == position) {
+                    position = (position + 1) % 65_536;
+                }
+            }
             ring.push((position, index));
         }
     }
@@ -114,7 +126,7 @@ pub(crate) fn entries(spec: &RingSpec) -> Vec<(i64, usize)> {
         let instance = node.instance().unwrap_or("");
         let (host, last, instance, port) = match (spec.relay, spec.algorithm) {
             (Relay::Carbon, _) => ("", false, "", 0),
-            (Relay::Buckytools, _) => (node.host(), false, instance, 0),
+            (Relay::Buckytools | Relay::CarbonRelayNg, _) => (node.host(), false, instance, 0),
             (Relay::CarbonCRelay, Algorithm::Fnv1a) => (node.host(), false, "", c_port(node)),
             (Relay::CarbonCRelay, _) => (node.host(), node.instance().is_none(), instance, 0),
         };
