@@ -101,6 +101,8 @@ kinds! {
         DynamicRouter => "dynamic-router",
         /// An instance of digits that begins with 0.
         LeadingZero => "leading-zero",
+        /// Only names that match get to this ring.
+        Matchers => "matchers",
         /// More servers than carbon-c-relay before 3.8 takes.
         MoreThan64 => "more-than-64",
         /// Names are rewritten before they are hashed.
