@@ -146,6 +146,7 @@ fn ring(algorithm: Algorithm, relay: Relay) -> Ring {
         replication_factor: 1,
         diverse_replicas: false,
         tagged_names: TaggedNames::Whole,
+        aggregation: None,
     };
     Ring::new(spec).unwrap()
 }

@@ -123,6 +123,7 @@ mod tests {
             replication_factor: 2,
             diverse_replicas: false,
             tagged_names,
+            aggregation: None,
         })
         .unwrap()
     }

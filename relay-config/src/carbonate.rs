@@ -86,6 +86,7 @@ fn ring(ini: &Ini<'_>, section: &Section) -> Result<FoundRing, Refusal> {
             replication_factor,
             diverse_replicas: diverse.is_none_or(|text| !text.is_empty()),
             tagged_names: TaggedNames::Whole,
+            aggregation: None,
         },
         origins: Origins {
             nodes: places,

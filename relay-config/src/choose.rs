@@ -133,6 +133,7 @@ mod tests {
             replication_factor: 1,
             diverse_replicas: true,
             tagged_names: TaggedNames::Whole,
+            aggregation: None,
         };
         let found = FoundRing {
             spec,

@@ -1,6 +1,6 @@
 //! Which program a file is for, by its content.
 
-use crate::{Program, Refusal, RefusalKind, SourceFile, graphite_web};
+use crate::{Program, Refusal, RefusalKind, SourceFile, command_line, graphite_web};
 
 /// The program that reads `file`.
 ///
@@ -102,8 +102,7 @@ impl Signs {
                 "cluster" | "match" | "include" | "rewrite" | "aggregate" | "listen" | "statistics"
             );
         let mut words = line.split_whitespace();
-        let is_program = |word: &str| word.rsplit(['/', '=']).next() == Some("buckyd");
-        self.buckyd |= words.by_ref().any(is_program) && words.next().is_some();
+        self.buckyd |= words.by_ref().any(command_line::is_program) && words.next().is_some();
     }
 
     fn programs(self) -> Vec<Program> {

@@ -44,6 +44,7 @@ fn ring(algorithm: Algorithm, relay: Relay, replication_factor: usize) -> Ring {
         replication_factor,
         diverse_replicas: false,
         tagged_names: TaggedNames::Whole,
+        aggregation: None,
     };
     Ring::new(spec).expect("a ring")
 }

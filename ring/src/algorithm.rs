@@ -58,6 +58,15 @@ impl Algorithm {
         }
     }
 
+    /// The kind of ring that is used if none is named: the Go tool's default, except for carbon-relay-ng,
+    /// which has its own.
+    pub fn default_of(relay: Option<Relay>) -> Self {
+        match relay {
+            Some(Relay::CarbonRelayNg) => Self::ConsistentHashing,
+            _ => Self::Carbon,
+        }
+    }
+
     /// The relay that is used if none is named: for a ring that only one relay has, that one; otherwise
     /// buckytools.
     pub fn default_relay(self) -> Relay {

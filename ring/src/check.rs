@@ -49,6 +49,11 @@ pub enum RingError {
          relay carbon-c-relay"
     )]
     NoJumpCopies(usize),
+    /// Only carbon has aggregated hashing.
+    #[error(
+        "relay {0} has no aggregated hashing, only carbon has; leave the aggregation rules out"
+    )]
+    NoAggregatedHashing(Relay),
     /// carbon-relay-ng has no copies.
     #[error(
         "relay carbon-relay-ng keeps one copy of each metric, but the replication factor is {0}"
@@ -175,6 +180,9 @@ pub(crate) fn check(spec: &RingSpec) -> Result<(), RingError> {
     }
     if spec.relay == Relay::CarbonRelayNg && spec.replication_factor > 1 {
         return Err(RingError::OnlyOneCopy(spec.replication_factor));
+    }
+    if spec.aggregation.is_some() && spec.relay != Relay::Carbon {
+        return Err(RingError::NoAggregatedHashing(spec.relay));
     }
     if spec.diverse_replicas && spec.relay != Relay::Carbon {
         return Err(RingError::NoDiverseReplicas(spec.relay));

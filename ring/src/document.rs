@@ -1,10 +1,10 @@
 //! The ring document: a ring as `GET /hashring` serves it and as `--ring FILE` reads it.
 //!
-//! The first four keys are the Go tool's, byte for byte; `Relay`, `Diverse` and `TaggedNames` are ours and
-//! optional. Keys are read in any letter case, as in Go, and unknown keys are ignored. A document holds what
+//! The first four keys are the Go tool's, byte for byte; `Relay`, `Diverse`, `TaggedNames` and
+//! `AggregationRules` are ours and optional. Keys are read in any letter case, as in Go, and unknown keys are ignored. A document holds what
 //! was written, valid or not; [`RingDocument::to_spec`] checks it.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -12,8 +12,8 @@ use serde::{
 };
 
 use crate::{
-    Algorithm, Node, NodeError, Relay, RingSpec, TaggedNames, UnknownName, UnknownToRelay,
-    as_go_writes, resolve,
+    AggregationRules, Algorithm, Node, NodeError, Relay, RingSpec, RuleError, TaggedNames,
+    UnknownName, UnknownToRelay, as_go_writes, resolve,
 };
 
 /// A ring document, unchecked.
@@ -37,6 +37,9 @@ pub struct RingDocument {
     /// The name of the [`TaggedNames`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tagged_names: Option<String>,
+    /// The rules of carbon's aggregated hashing, as text, if the relay uses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregation_rules: Option<String>,
 }
 
 /// A node in a [`RingDocument`], unchecked.
@@ -67,6 +70,7 @@ impl RingDocument {
             relay: Some(spec.relay.to_string()),
             diverse: Some(spec.diverse_replicas),
             tagged_names: Some(spec.tagged_names.to_string()),
+            aggregation_rules: spec.aggregation.as_ref().map(|rules| rules.text().to_owned()),
         }
     }
 
@@ -82,6 +86,8 @@ impl RingDocument {
         let tagged_names = tagged_names.map_err(RingDocumentError::TaggedNames)?;
         let (relay, tagged_names) = resolve(algorithm, relay, tagged_names)?;
         let replication_factor = usize::try_from(self.replicas).ok().filter(|copies| *copies > 0);
+        let rules = self.aggregation_rules.as_deref();
+        let aggregation = rules.map(|text| AggregationRules::parse(text).map(Arc::new)).transpose();
         let numbered = self.nodes.iter().enumerate();
         let nodes = numbered.map(|(index, node)| node.to_node(index + 1));
         Ok(RingSpec {
@@ -92,6 +98,7 @@ impl RingDocument {
                 .ok_or(RingDocumentError::Replicas(self.replicas))?,
             diverse_replicas: self.diverse.unwrap_or(false),
             tagged_names,
+            aggregation: aggregation.map_err(RingDocumentError::AggregationRules)?,
         })
     }
 
@@ -137,6 +144,9 @@ pub enum RingDocumentError {
     /// The way to hash tagged names is unknown.
     #[error("the ring document's TaggedNames cannot be used")]
     TaggedNames(#[source] UnknownName),
+    /// The aggregation rules cannot be used.
+    #[error("the ring document's AggregationRules cannot be used")]
+    AggregationRules(#[source] RuleError),
     /// The relay does not support this kind of ring.
     #[error("the ring document's Algo and Relay do not match")]
     UnknownToRelay(#[from] UnknownToRelay),
@@ -191,7 +201,7 @@ impl<'de> Visitor<'de> for Keys<RingDocument> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RingDocument, A::Error> {
         let (mut name, mut nodes, mut algo, mut replicas) = (None, None, None, None);
-        let (mut relay, mut diverse, mut tagged_names) = (None, None, None);
+        let (mut relay, mut diverse, mut tagged_names, mut rules) = (None, None, None, None);
         while let Some(key) = map.next_key::<String>()? {
             match key.to_ascii_lowercase().as_str() {
                 "name" => read_once(&mut name, "Name", &mut map)?,
@@ -201,6 +211,7 @@ impl<'de> Visitor<'de> for Keys<RingDocument> {
                 "relay" => read_once(&mut relay, "Relay", &mut map)?,
                 "diverse" => read_once(&mut diverse, "Diverse", &mut map)?,
                 "taggednames" => read_once(&mut tagged_names, "TaggedNames", &mut map)?,
+                "aggregationrules" => read_once(&mut rules, "AggregationRules", &mut map)?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -212,6 +223,7 @@ impl<'de> Visitor<'de> for Keys<RingDocument> {
             relay: relay.flatten(),
             diverse: diverse.flatten(),
             tagged_names: tagged_names.flatten(),
+            aggregation_rules: rules.flatten(),
         })
     }
 }

@@ -23,6 +23,7 @@
 //!     replication_factor: 2,
 //!     diverse_replicas: false,
 //!     tagged_names,
+//!     aggregation: None,
 //! })?;
 //! let owner = ring.owner("statsd.stage.upper_99730462");
 //! assert_eq!(ring.nodes()[owner].host(), "graphite-b3");
@@ -33,6 +34,7 @@
 //! `D1` to `D49` in comments and names of tests are the known defects of the Go tool; the list is in
 //! `docs/internals/compatibility.md`.
 
+mod aggregation;
 mod algorithm;
 mod check;
 mod document;
@@ -49,12 +51,13 @@ mod spec;
 mod summary;
 mod warnings;
 
+pub use aggregation::{AggregationRules, RuleError};
 pub use algorithm::{Algorithm, Relay, TaggedNames, UnknownName, UnknownToRelay, resolve};
 pub use check::RingError;
 pub use document::{NodeDocument, RingDocument, RingDocumentError};
 pub use go_json::as_go_writes;
 pub use node::{Node, NodeError};
-pub use node_list::{NodeListError, read_nodes};
+pub use node_list::{NodeListError, nodes_in, read_nodes};
 pub use owners::Owners;
 pub use ring::{Ring, Shortfall};
 pub use spec::{Difference, Field, RingSpec};

@@ -11,18 +11,24 @@ use crate::{Node, NodeError};
 pub fn read_nodes<S: AsRef<str>>(words: &[S]) -> Result<Vec<Node>, NodeListError> {
     let mut nodes = Vec::with_capacity(words.len());
     for (index, word) in words.iter().map(AsRef::as_ref).enumerate() {
-        let is_last = index + 1 == words.len();
-        for text in destinations(word, is_last)? {
-            let node = text.parse();
-            nodes.push(
-                node.map_err(|source| NodeListError::Node { text: text.to_owned(), source })?,
-            );
-        }
+        nodes.extend(nodes_in(word, index + 1 == words.len())?);
     }
     Ok(nodes)
 }
 
-/// The nodes in one word. Only carbon's form is cut at commas: the instance in `HOST=INSTANCE` may have some.
+/// The nodes in one of several words, as [`read_nodes`] takes them.
+///
+/// # Errors
+/// [`NodeListError`] names the word.
+pub fn nodes_in(word: &str, is_last: bool) -> Result<Vec<Node>, NodeListError> {
+    let node = |text: &str| {
+        let node = text.parse();
+        node.map_err(|source| NodeListError::Node { text: text.to_owned(), source })
+    };
+    destinations(word, is_last)?.into_iter().map(node).collect()
+}
+
+/// The texts of the nodes in one word. Only carbon's form is cut at commas: the instance in `HOST=INSTANCE` may have some.
 fn destinations(word: &str, is_last: bool) -> Result<Vec<&str>, NodeListError> {
     if !word.contains([',', ' ', '\t', '\n']) {
         return Ok(vec![word]);
@@ -36,10 +42,16 @@ fn destinations(word: &str, is_last: bool) -> Result<Vec<&str>, NodeListError> {
         }
         0 => Ok(parts),
         // An instance with a comma, which carbon-c-relay may have.
-        1 if parts.first().is_some_and(|first| first.contains('=')) && !word.contains(' ') => {
+        1 if parts.first().is_some_and(|first| first.contains('='))
+            && !word.contains(' ')
+            && !word.ends_with(',') =>
+        {
             Ok(vec![word])
         }
-        _ => Err(NodeListError::Joined { text: word.to_owned(), apart: parts.join(" ") }),
+        _ => Err(NodeListError::Joined {
+            text: word.to_owned(),
+            apart: parts.join(" ").trim().to_owned(),
+        }),
     }
 }
 
@@ -109,6 +121,7 @@ mod tests {
             "error: \"a=x,b=y\" could be one node or several; separate nodes by blanks: a=x b=y"
         );
         assert!(read(&["a:1,b=y"]).contains("separate nodes by blanks: a:1 b=y"));
+        assert!(read(&["a=x,", "b=y"]).ends_with("separate nodes by blanks: a=x"));
         assert!(read(&["a=x, b:1"]).contains("separate nodes by blanks: a=x b:1"));
         for words in [&["a:1:x,,b:1:y"][..], &["a:1:x,"], &[","], &["a:1:x", ","]] {
             assert!(read(words).contains("a comma without a destination"), "{words:?}");

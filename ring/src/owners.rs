@@ -2,11 +2,13 @@
 
 use std::{iter::FusedIterator, slice};
 
+use smallvec::SmallVec;
+
 use crate::jump::JumpWalk;
 
 /// The owners of one series as indices into [`crate::Ring::nodes`], the first copy first, no node twice.
 ///
-/// Allocates nothing, except for the ninth copy on a jump ring.
+/// Allocates nothing, except for the ninth copy on a jump ring, and with aggregation rules that match.
 #[derive(Clone, Debug)]
 pub struct Owners<'ring> {
     source: Source<'ring>,
@@ -17,11 +19,17 @@ pub struct Owners<'ring> {
 enum Source<'ring> {
     Listed(slice::Iter<'ring, u16>),
     Walked { order: &'ring [u32], walk: JumpWalk },
+    Collected(smallvec::IntoIter<[u16; 8]>),
 }
 
 impl<'ring> Owners<'ring> {
     pub(crate) fn listed(nodes: &'ring [u16]) -> Self {
         Self { source: Source::Listed(nodes.iter()), left: nodes.len() }
+    }
+
+    /// `nodes` are the owners, each once.
+    pub(crate) fn collected(nodes: SmallVec<[u16; 8]>) -> Self {
+        Self { left: nodes.len(), source: Source::Collected(nodes.into_iter()) }
     }
 
     /// `order` is the node of each bucket. `copies` must not exceed their number.
@@ -38,6 +46,7 @@ impl Iterator for Owners<'_> {
         let node = match &mut self.source {
             Source::Listed(nodes) => u32::from(*nodes.next()?),
             Source::Walked { order, walk } => order[walk.next()? as usize],
+            Source::Collected(nodes) => u32::from(nodes.next()?),
         };
         Some(node as usize)
     }

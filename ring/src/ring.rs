@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
+
 use crate::{
     Algorithm, Node, Owners, RingError, RingSpec, check,
     finder::{self, Circle, Finder},
@@ -97,7 +99,16 @@ impl Ring {
     ///
     /// `series` is the name of the series with its tags, if it has any: the ring removes the part that the
     /// relay does not hash. It is not normalised or cleaned in any other way.
+    ///
+    /// With aggregation rules, a metric has no first copy: this is the first of [`Ring::owners`].
     pub fn owner(&self, series: &str) -> usize {
+        if self.spec.aggregation.is_some() {
+            return self.owners(series).next().unwrap_or_default();
+        }
+        self.owner_of_name(series)
+    }
+
+    fn owner_of_name(&self, series: &str) -> usize {
         let key = Key { series, tagged_names: self.spec.tagged_names };
         match &self.placement {
             Placement::Circle { finder, lists } => lists.first_at(finder.place(key)),
@@ -109,8 +120,32 @@ impl Ring {
 
     /// The nodes that hold `series`, the first copy first; as many as the spec's replication factor says.
     ///
+    /// With aggregation rules they are a set: the owners of all its aggregates, each node once, or its own
+    /// owners if no rule matches. There may be more of them than the replication factor says.
+    ///
     /// Takes the same `series` as [`Ring::owner`], which returns the first of them.
     pub fn owners(&self, series: &str) -> Owners<'_> {
+        let aggregates = self.aggregates(series);
+        if aggregates.is_empty() {
+            return self.owners_of_name(series);
+        }
+        let mut set: SmallVec<[u16; 8]> = SmallVec::new();
+        for owner in aggregates.iter().flat_map(|name| self.owners_of_name(name)) {
+            let owner = u16::try_from(owner).unwrap_or(u16::MAX);
+            if !set.contains(&owner) {
+                set.push(owner);
+            }
+        }
+        Owners::collected(set)
+    }
+
+    /// The names whose owners hold `series` in its place: those that the aggregation rules make of it. Empty
+    /// if no rule matches, or the ring has none.
+    pub fn aggregates(&self, series: &str) -> Vec<String> {
+        self.spec.aggregation.as_ref().map_or_else(Vec::new, |rules| rules.aggregates(series))
+    }
+
+    fn owners_of_name(&self, series: &str) -> Owners<'_> {
         let key = Key { series, tagged_names: self.spec.tagged_names };
         match &self.placement {
             Placement::Circle { finder, lists } => Owners::listed(lists.at(finder.place(key))),
@@ -121,7 +156,8 @@ impl Ring {
         }
     }
 
-    /// For each node, its share of all keys, 0 to 1, of which it holds the first copy.
+    /// For each node, its share of all keys, 0 to 1, of which it holds the first copy. With aggregation rules a
+    /// key is the name that is hashed, so this says how aggregates are spread, not metrics.
     ///
     /// On rings this is the exact share of the positions that are its own. Jump and fast hashing spread keys
     /// evenly, so each node has an equal share.
@@ -212,6 +248,7 @@ mod tests {
             replication_factor: copies,
             diverse_replicas: false,
             tagged_names,
+            aggregation: None,
         }
     }
 

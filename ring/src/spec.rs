@@ -5,8 +5,9 @@
 //! need not be known.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::{Algorithm, Node, Relay, RingDocument, TaggedNames};
+use crate::{AggregationRules, Algorithm, Node, Relay, RingDocument, TaggedNames};
 
 /// The configuration of a ring. [`crate::Ring::new`] checks that it can be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct RingSpec {
     pub diverse_replicas: bool,
     /// Which part of a tagged series is hashed.
     pub tagged_names: TaggedNames,
+    /// The rules of carbon's aggregated hashing, if the relay uses it.
+    pub aggregation: Option<Arc<AggregationRules>>,
 }
 
 impl RingSpec {
@@ -43,6 +46,7 @@ impl RingSpec {
         compare(Field::ReplicationFactor, copies(self), copies(other));
         compare(Field::DiverseReplicas, diverse(self), diverse(other));
         compare(Field::TaggedNames, self.tagged_names.to_string(), other.tagged_names.to_string());
+        compare(Field::AggregationRules, rules_text(self), rules_text(other));
         compare(Field::NodeCount, count(self), count(other));
         for index in 0..self.nodes.len().max(other.nodes.len()) {
             let position = index + 1;
@@ -93,6 +97,8 @@ pub enum Field {
     DiverseReplicas,
     /// Which part of a tagged series is hashed.
     TaggedNames,
+    /// The rules of aggregated hashing, by their digest.
+    AggregationRules,
     /// How many nodes there are.
     NodeCount,
     /// A node that only one side has.
@@ -139,6 +145,7 @@ impl fmt::Display for Field {
             Self::ReplicationFactor => f.write_str("replication factor"),
             Self::DiverseReplicas => f.write_str("diverse replicas"),
             Self::TaggedNames => f.write_str("tagged names"),
+            Self::AggregationRules => f.write_str("aggregation rules"),
             Self::NodeCount => f.write_str("number of nodes"),
             Self::Node { position } => write!(f, "node {position}:"),
             Self::Host { position } => write!(f, "node {position}: host"),
@@ -152,6 +159,10 @@ const NONE: &str = "none";
 
 fn text(node: Option<&Node>) -> String {
     node.map_or_else(|| NONE.to_owned(), Node::to_string)
+}
+
+fn rules_text(spec: &RingSpec) -> String {
+    spec.aggregation.as_ref().map_or_else(|| NONE.to_owned(), |rules| rules.digest())
 }
 
 fn port_text(node: &Node) -> String {
@@ -175,6 +186,7 @@ mod tests {
             replication_factor: 1,
             diverse_replicas: false,
             tagged_names: TaggedNames::Whole,
+            aggregation: None,
         }
     }
 

@@ -19,17 +19,22 @@ impl RingSpec {
             1 => "1 node".to_owned(),
             nodes => format!("{nodes} nodes"),
         };
+        let rules = match &self.aggregation {
+            Some(rules) => format!(", aggregated by rules {}", rules.digest()),
+            None => String::new(),
+        };
         let mut fingerprint = self.fingerprint();
         fingerprint.truncate(SHORT_FINGERPRINT);
         format!(
-            "{}, {} arithmetic of {}, {copies}, {nodes}, {fingerprint}",
+            "{}, {} arithmetic of {}{rules}, {copies}, {nodes}, {fingerprint}",
             self.algorithm,
             self.algorithm.name_in_relays(),
             self.relay.tested_version(),
         )
     }
 
-    /// The flags and nodes that give this ring to a `buckyd`, each as one word of a command line.
+    /// The flags and nodes that give this ring to a `buckyd`, each as one word of a command line. Aggregation
+    /// rules are in a file, which only the caller knows: they are left out.
     pub fn daemon_words(&self) -> Vec<String> {
         let mut words = vec![
             "--relay".to_owned(),
@@ -95,6 +100,7 @@ mod tests {
             replication_factor: 1,
             diverse_replicas: false,
             tagged_names: TaggedNames::Whole,
+            aggregation: None,
         }
     }
 

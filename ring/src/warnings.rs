@@ -223,6 +223,7 @@ mod tests {
             replication_factor: 1,
             diverse_replicas: false,
             tagged_names,
+            aggregation: None,
         };
         Ring::new(spec).expect("a ring").warnings()
     }
@@ -340,6 +341,7 @@ mod tests {
                 replication_factor: 2,
                 diverse_replicas,
                 tagged_names: relay.default_tagged_names(),
+                aggregation: None,
             };
             Ring::new(spec).expect("a ring").warnings()
         };
@@ -361,6 +363,7 @@ mod tests {
             replication_factor: 2,
             diverse_replicas: false,
             tagged_names: TaggedNames::Whole,
+            aggregation: None,
         };
         let lenient = |spec: &RingSpec| {
             let ring = Ring::with_shortfall(spec.clone(), Shortfall::GiveWhatThereIs);

@@ -67,6 +67,7 @@ impl Case {
             replication_factor: self.replication,
             diverse_replicas: self.diverse_replicas,
             tagged_names: self.tagged_names(),
+            aggregation: None,
         }
     }
 

@@ -243,6 +243,7 @@ mod tests {
             replication_factor: 1,
             diverse_replicas: false,
             tagged_names,
+            aggregation: None,
         })
         .unwrap()
     }

@@ -62,6 +62,7 @@ fn ring(algorithm: Algorithm, relay: Relay) -> Ring {
         replication_factor: 3,
         diverse_replicas: false,
         tagged_names: TaggedNames::Whole,
+        aggregation: None,
     })
     .unwrap()
 }

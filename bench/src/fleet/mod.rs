@@ -105,6 +105,7 @@ fn ring(addrs: &[SocketAddr]) -> Ring {
         replication_factor: 1,
         diverse_replicas: false,
         tagged_names,
+        aggregation: None,
     })
     .unwrap()
 }

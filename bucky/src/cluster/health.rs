@@ -89,7 +89,10 @@ impl ClusterFinding {
 
 /// `document`, with the fields that it leaves open taken from `other`.
 pub(crate) fn completed(document: &RingDocument, other: &RingDocument) -> RingDocument {
+    // A daemon that names its relay has no rules if it shows none.
+    let rules = if document.relay.is_some() { document } else { other };
     RingDocument {
+        aggregation_rules: rules.aggregation_rules.clone(),
         relay: document.relay.clone().or_else(|| other.relay.clone()),
         diverse: document.diverse.or(other.diverse),
         tagged_names: document.tagged_names.clone().or_else(|| other.tagged_names.clone()),

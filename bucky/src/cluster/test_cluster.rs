@@ -26,6 +26,7 @@ pub(crate) fn document(nodes: &[&str]) -> RingDocument {
         relay: Some("buckytools".into()),
         diverse: Some(false),
         tagged_names: Some("whole".into()),
+        aggregation_rules: None,
     }
 }
 
@@ -74,5 +75,6 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
         local_prefixes: vec!["carbon.agents.".into()],
         read_only: String::new(),
         former_members: Vec::new(),
+        ring_file: None,
     }
 }

@@ -137,8 +137,15 @@ fn ring(nodes: &[NodeLine]) -> anyhow::Result<Ring> {
     let nodes = nodes.iter().map(node).collect::<Result<_, _>>()?;
     let algorithm = Algorithm::Carbon;
     let (replication_factor, diverse_replicas) = (1, false);
-    let spec =
-        RingSpec { nodes, algorithm, relay, replication_factor, diverse_replicas, tagged_names };
+    let spec = RingSpec {
+        nodes,
+        algorithm,
+        relay,
+        replication_factor,
+        diverse_replicas,
+        tagged_names,
+        aggregation: None,
+    };
     Ok(Ring::new(spec)?)
 }
 

@@ -31,6 +31,7 @@ pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
         replication_factor: 1,
         diverse_replicas: false,
         tagged_names,
+        aggregation: None,
     };
     Ring::new(spec).map(Arc::new).map_err(|error| refused(chain(&error)))
 }

@@ -64,6 +64,10 @@ pub(super) struct Args {
     /// Route of the file of --ring-from, for carbon-relay-ng.
     #[arg(long, value_name = "KEY", requires = "ring_from", conflicts_with_all = ["section", "cluster"])]
     pub(super) route: Option<String>,
+    /// aggregation-rules.conf of a relay with aggregated-consistent-hashing or fast-aggregated-hashing: each
+    /// metric lies where its aggregates' names are hashed to. Give the same file to every daemon.
+    #[arg(long, value_name = "FILE")]
+    pub(super) aggregation_rules: Option<PathBuf>,
     /// Prefix of the metrics that each node writes about itself: they are never misplaced. Repeatable.
     #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
     pub(super) local_prefix: Vec<String>,

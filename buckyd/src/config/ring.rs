@@ -1,8 +1,11 @@
 //! The ring: from its flags, or from the relay's file.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bucky_relay_config::disk::RingFile;
 use bucky_relay_config::{Selector, Wanted};
-use bucky_ring::{Algorithm, Relay, Ring, RingSpec, TaggedNames};
+use bucky_ring::{AggregationRules, Algorithm, Relay, Ring, RingSpec, TaggedNames};
 
 use super::ConfigError;
 use super::args::Args;
@@ -46,15 +49,15 @@ fn typed(args: &Args) -> Result<Ring, ConfigError> {
     let nodes = bucky_ring::read_nodes(&args.nodes)
         .map_err(|error| ConfigError::Setting(bucky_api::chain(&error)))?;
     let relay = parse_opt::<Relay>("--relay", args.relay.as_deref())?;
-    // The Go daemon's default, except for the relay that has its own names.
-    let default_hash = match relay {
-        Some(Relay::CarbonRelayNg) => Algorithm::ConsistentHashing,
-        _ => Algorithm::Carbon,
-    };
-    let algorithm = parse_opt("-hash", args.hash.as_deref())?.unwrap_or(default_hash);
+    let algorithm = parse_opt("-hash", args.hash.as_deref())?;
+    let algorithm = algorithm.unwrap_or(Algorithm::default_of(relay));
     let tagged_names = parse_opt::<TaggedNames>("--tagged-names", args.tagged_names.as_deref())?;
     let (relay, tagged_names) = bucky_ring::resolve(algorithm, relay, tagged_names)
         .map_err(|error| ConfigError::setting("--relay", &error))?;
+    let aggregation = match &args.aggregation_rules {
+        Some(path) => Some(Arc::new(aggregation_rules(path)?)),
+        None => None,
+    };
     Ring::new(RingSpec {
         nodes,
         algorithm,
@@ -62,8 +65,17 @@ fn typed(args: &Args) -> Result<Ring, ConfigError> {
         replication_factor: args.replication_factor.unwrap_or(1),
         diverse_replicas: args.diverse_replicas,
         tagged_names,
+        aggregation,
     })
     .map_err(|error| ConfigError::setting("the ring", &error))
+}
+
+fn aggregation_rules(path: &Path) -> Result<AggregationRules, ConfigError> {
+    let refuse = |reason: String| {
+        ConfigError::Setting(format!("--aggregation-rules {}: {reason}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+    AggregationRules::parse(&text).map_err(|error| refuse(error.to_string()))
 }
 
 fn parse_opt<T>(flag: &str, text: Option<&str>) -> Result<Option<T>, ConfigError>

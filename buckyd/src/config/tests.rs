@@ -211,7 +211,7 @@ fn flags_without_effect_are_reported_at_start() {
         assert!(matches!(&said[..], [said] if said.starts_with(name)), "{said:?}");
     }
     // Turning off a feature that does not exist needs no warning.
-    let quiet = parse("-pprof= -pyroscope= -node a a").unwrap();
+    let quiet = parse("-pprof= -pyroscope= -relay buckytools -node a a").unwrap();
     assert_eq!(quiet.warnings, [] as [String; 0]);
 }
 
@@ -225,4 +225,73 @@ fn who_can_reach_the_daemon_is_said_at_start() {
     assert!(warned("[::ffff:127.0.0.1]:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
     assert_eq!(warned("127.0.0.1:4242", "127.0.0.1 localhost [::1]"), None);
     assert_eq!(exposure("0.0.0.0:4242".parse().unwrap(), &ring("a"), true), None);
+}
+
+#[test]
+fn a_ring_without_a_relay_is_said_to_be_that_of_buckytools() {
+    let said = "computed as buckytools computes it";
+    assert!(warns(&parse("-hash fnv1a a=x").unwrap(), said));
+    assert!(!warns(&parse("-hash mmh3 a=x").unwrap(), said), "only carbon has it");
+    for relay in ["buckytools", "carbon", "carbon-c-relay"] {
+        assert!(!warns(&parse(&format!("-relay {relay} a=x")).unwrap(), said), "{relay}");
+    }
+}
+
+#[test]
+fn the_ring_may_come_from_the_relays_file_and_then_from_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("carbon.conf");
+    let text = "[relay]\nRELAY_METHOD = consistent-hashing\nREPLICATION_FACTOR = 2\n\
+                DESTINATIONS = a:2004:x, b:2004:x, c:2004:x\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let config = parse_words(&["--ring-from", path, "-node", "a"]).unwrap();
+    let typed = parse("-relay carbon -replicas 2 -diverse-replicas a:2004=x b:2004=x c:2004=x");
+    assert_eq!(config.ring.spec(), typed.unwrap().ring.spec());
+    assert_eq!(config.ring_file.unwrap().path.to_str(), Some(path));
+    for more in ["a:1", "-hash=carbon", "-relay=carbon", "-replicas=2", "-diverse-replicas"] {
+        let error = parse_words(&["--ring-from", path, more]).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{more}: {error}");
+    }
+    let error =
+        parse_words(&["--ring-from", path, "--section", "relay:b"]).unwrap_err().to_string();
+    assert!(error.starts_with("--ring-from: ") && error.contains("--section relay"), "{error}");
+    std::fs::write(path, "[relay]\nDESTINATIONS = a:1:x\n").unwrap();
+    let error = parse_words(&["--ring-from", path]).unwrap_err().to_string();
+    assert!(error.contains("carbon.conf:1:1: RELAY_METHOD is rules"), "{error}");
+}
+
+#[test]
+fn aggregation_rules_are_a_part_of_the_ring() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("aggregation-rules.conf");
+    std::fs::write(&path, "# all\nall.<m> (60) = sum hosts.*.<m>\n").unwrap();
+    let path = path.to_str().unwrap();
+    let words = ["-relay", "carbon", "--aggregation-rules", path, "a:1=x", "b:1=x"];
+    let ring = parse_words(&words).unwrap().ring;
+    assert_eq!(ring.aggregates("hosts.h1.cpu"), ["all.cpu"]);
+    std::fs::write(path, "all (60) = sum\n").unwrap();
+    let error = parse_words(&words).unwrap_err().to_string();
+    assert!(error.contains("aggregation-rules.conf: line 1 of the aggregation rules"), "{error}");
+    let refused = parse_words(&["--aggregation-rules", path, "a:1=x"]);
+    assert!(refused.is_err());
+}
+
+/// The reader of command lines cannot depend on this crate, so it has a list of its own.
+#[test]
+fn the_flags_that_take_a_value_are_those_that_the_reader_of_command_lines_knows() {
+    let command = Args::command();
+    let mut declared: Vec<String> = command
+        .get_arguments()
+        .filter(|arg| !arg.is_positional() && arg.get_action().takes_values())
+        .flat_map(|arg| {
+            let longs = arg.get_long_and_visible_aliases().unwrap_or_default();
+            let hidden = arg.get_all_aliases().unwrap_or_default();
+            let short = arg.get_short().map(String::from);
+            longs.into_iter().chain(hidden).map(str::to_owned).chain(short).collect::<Vec<_>>()
+        })
+        .collect();
+    declared.sort();
+    declared.dedup();
+    assert_eq!(declared, bucky_relay_config::FLAGS_WITH_VALUE.map(str::to_owned));
 }

@@ -313,6 +313,7 @@ fn ring(
             replication_factor: copies,
             diverse_replicas: false,
             tagged_names: TaggedNames::BeforeSemicolon,
+            aggregation: None,
         },
         origins: Origins {
             nodes: cluster.hosts.iter().map(|host| file.place(host.address.offset)).collect(),

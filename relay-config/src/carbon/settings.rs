@@ -141,6 +141,7 @@ impl<'i> Settings<'i> {
                 replication_factor,
                 diverse_replicas: diverse.is_none_or(|value| boolean(&value.text) != Some(false)),
                 tagged_names: TaggedNames::Whole,
+                aggregation: None,
             },
             origins: Origins {
                 nodes: places,

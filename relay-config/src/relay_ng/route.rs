@@ -127,6 +127,7 @@ impl Route {
                 replication_factor: 1,
                 diverse_replicas: false,
                 tagged_names: TaggedNames::Whole,
+                aggregation: None,
             },
             origins: Origins {
                 nodes: addresses.iter().map(|(_, place)| place.clone()).collect(),

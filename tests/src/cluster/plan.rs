@@ -180,6 +180,7 @@ impl ClusterPlan {
             replication_factor: self.replication_factor,
             diverse_replicas: false,
             tagged_names,
+            aggregation: None,
         })
         .unwrap()
     }

@@ -36,6 +36,7 @@ fn fake() -> Fake {
         replication_factor: 1,
         diverse_replicas: false,
         tagged_names,
+        aggregation: None,
     })
     .unwrap();
     let addr = SocketAddr::from(([127, 0, 0, 1], 0));
