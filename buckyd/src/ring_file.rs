@@ -174,10 +174,7 @@ pub(crate) struct FileRing {
 pub(crate) fn ring_in(file: &RingFile) -> Result<FileRing, String> {
     let found = file.load().map_err(|error| chain(&error))?.found;
     if let Some(need) = found.needs.first() {
-        return Err(format!(
-            "{}: where names go is not decided by this ring alone, and buckyd cannot follow the rest [{}]",
-            need.place, need.kind
-        ));
+        return Err(need.to_string());
     }
     let ring = Ring::new(found.spec)
         .map_err(|error| format!("{}: {}", file.path.display(), chain(&error)))?;
@@ -205,7 +202,8 @@ mod tests {
     fn opened(folder: &Path, content: &str) -> (CurrentRing, std::path::PathBuf) {
         let path = folder.join("ring.json");
         std::fs::write(&path, content).unwrap();
-        let file = RingFile { path: path.clone(), program: None, wanted: None };
+        let file =
+            RingFile { path: path.clone(), program: None, wanted: None, aggregation_rules: None };
         (CurrentRing::new(ring_in(&file).unwrap().ring, Some(file)), path)
     }
 

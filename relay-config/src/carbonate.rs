@@ -7,7 +7,7 @@ use bucky_ring::{Algorithm, Relay, RingSpec, TaggedNames};
 
 use crate::carbon::destinations::{Blanks, Twice, destinations};
 use crate::carbon::ini::{Ini, Section};
-use crate::carbon::settings::replication_factor;
+use crate::carbon::settings::{aggregated, replication_factor};
 use crate::{
     Choice, Configuration, FoundRing, Need, NeedKind, Origins, OtherFiles, Program, Refusal,
     RefusalKind, Selector, SourceFile, Warning, WarningKind,
@@ -49,16 +49,14 @@ fn ring(ini: &Ini<'_>, section: &Section) -> Result<FoundRing, Refusal> {
     let (nodes, places) = destinations(ini, listed, Twice::Refused, Blanks::Removed)?;
     let place = |key: &str| ini.get(section, key).map(|value| ini.place(value.key_offset));
     let text = |key: &str| ini.get(section, key).map(|value| value.text.as_str());
-    let (mut warnings, mut needs) = (Vec::new(), Vec::new());
+    let (mut warnings, mut rules_at) = (Vec::new(), None);
     let mut warn = |kind, key: &str, message: String| {
         warnings.extend(place(key).map(|place| Warning { kind, place, message }));
     };
     match text("relay_method") {
         None | Some("consistent-hashing") => {}
         Some("aggregated-consistent-hashing") => {
-            needs.extend(
-                place("relay_method").map(|place| Need { kind: NeedKind::AggregationRules, place }),
-            );
+            rules_at = place("relay_method");
         }
         Some(other) => warn(
             WarningKind::UnknownKey,
@@ -78,6 +76,8 @@ fn ring(ini: &Ini<'_>, section: &Section) -> Result<FoundRing, Refusal> {
             ),
         );
     }
+    warnings.extend(rules_at.as_ref().map(aggregated));
+    let need = rules_at.map(|place| Need { kind: NeedKind::AggregationRules, place });
     Ok(FoundRing {
         spec: RingSpec {
             nodes,
@@ -95,7 +95,7 @@ fn ring(ini: &Ini<'_>, section: &Section) -> Result<FoundRing, Refusal> {
             diverse_replicas: place("diverse_replicas"),
         },
         warnings,
-        needs,
+        needs: need.into_iter().collect(),
     })
 }
 

@@ -103,15 +103,17 @@ impl Configuration {
         }
     }
 
-    /// What can be chosen, one line each: `  --cluster graphite   carbon, carbon_ch …`.
+    /// What can be chosen, one line each: `  --cluster graphite  carbon_ch, 2 copies, 4 nodes …`.
     pub fn listed(&self) -> Vec<String> {
         let flag = self.selector.map_or("", Selector::flag);
         let width = self.choices.iter().map(|choice| choice.name.chars().count()).max();
         let width = width.unwrap_or_default();
         let line = |choice: &Choice| {
             let what = match &choice.ring {
-                Ok(ring) => ring.spec.summary(),
-                Err(refusal) => format!("refused, {refusal}"),
+                Ok(ring) => ring.spec.short_summary(),
+                Err(refusal) => {
+                    format!("line {}: {} [{}]", refusal.place.line, refusal.message, refusal.kind)
+                }
             };
             format!("  {flag} {:width$}  {what}", choice.name)
         };
@@ -165,8 +167,10 @@ mod tests {
         assert_eq!(one.choose(None).expect("a ring").0, "store");
         let two = file(Selector::Cluster, vec![ring("old"), ring("new")]);
         let said = error(&two, None);
-        assert!(said.starts_with("several rings are here; choose one:\n  --cluster old  carbon, "));
-        assert!(said.contains("\n  --cluster new  carbon, carbon_ch arithmetic of carbon 1.1"));
+        assert!(
+            said.starts_with("several rings are here; choose one:\n  --cluster old  carbon_ch, ")
+        );
+        assert!(said.contains("\n  --cluster new  carbon_ch, 1 copy, 1 node ("), "{said}");
         let wanted = Wanted { selector: Selector::Cluster, name: "new".into() };
         assert_eq!(two.choose(Some(&wanted)).expect("a ring").0, "new");
     }

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::carbon::settings::rules_in;
 use crate::{
-    ChoiceError, Configuration, FoundRing, OtherFiles, Program, Refusal, RefusalKind, SourceFile,
-    Wanted, read,
+    ChoiceError, Configuration, FoundRing, Need, NeedKind, OtherFiles, Program, Refusal,
+    RefusalKind, SourceFile, Wanted, read,
 };
 
 /// The longest file that is read. Relays with thousands of destinations have a few hundred kilobytes.
@@ -27,6 +29,8 @@ pub struct RingFile {
     pub program: Option<Program>,
     /// The ring that is meant; `None` if it is the only one.
     pub wanted: Option<Wanted>,
+    /// The aggregation rules, if they are not in the file that the configuration names.
+    pub aggregation_rules: Option<PathBuf>,
 }
 
 /// The ring that a file gave.
@@ -54,8 +58,14 @@ pub enum LoadError {
     /// The file cannot be read as its program reads it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Aggregation rules were given for a ring that has none.
+    #[error("--aggregation-rules {}: this ring is not of aggregated hashing", path.display())]
+    NoUseForRules {
+        /// The file of the rules.
+        path: PathBuf,
+    },
     /// It is not clear which ring is meant, or that one is refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Choice {
         /// The file.
         path: PathBuf,
@@ -88,11 +98,26 @@ impl RingFile {
             Ok((name, found)) => Ok(LoadedRing {
                 program: configuration.program,
                 name: name.to_owned(),
-                found: found.clone(),
+                found: self.with_rules(found.clone())?,
             }),
             Err(ChoiceError::Refused(refusal)) => Err(refusal.into()),
             Err(source) => Err(LoadError::Choice { path: self.path.clone(), source }),
         }
+    }
+
+    /// `found` with the aggregation rules of the file that was named for them.
+    fn with_rules(&self, mut found: FoundRing) -> Result<FoundRing, LoadError> {
+        let uses_rules = |need: &Need| need.kind == NeedKind::AggregationRules;
+        let Some(path) = &self.aggregation_rules else { return Ok(found) };
+        if found.spec.aggregation.is_none() && !found.needs.iter().any(uses_rules) {
+            return Err(LoadError::NoUseForRules { path: path.clone() });
+        }
+        let bytes = bytes_of(path)
+            .map_err(|source| LoadError::Unreadable { path: path.clone(), source })?;
+        let rules = rules_in(&source_file(path, bytes)?)?;
+        found.needs.retain(|need| !uses_rules(need));
+        found.spec.aggregation = Some(Arc::new(rules));
+        Ok(found)
     }
 }
 
@@ -191,11 +216,18 @@ mod tests {
     fn bytes_that_are_no_text_are_named_by_their_place() {
         let folder = folder(&[("f.conf", b"\xef\xbb\xbfa\nb\xff\n")]);
         let path = folder.path().join("f.conf");
-        let error = RingFile { path: path.clone(), program: None, wanted: None }.load();
+        let error =
+            RingFile { path: path.clone(), program: None, wanted: None, aggregation_rules: None }
+                .load();
         let said = error.expect_err("no text").to_string();
         let place = format!("{}:2:2: byte 0xff is not UTF-8", path.display());
         assert!(said.starts_with(&place), "{said}");
-        let none = RingFile { path: folder.path().join("none"), program: None, wanted: None };
+        let none = RingFile {
+            path: folder.path().join("none"),
+            program: None,
+            wanted: None,
+            aggregation_rules: None,
+        };
         assert!(none.load().expect_err("no file").to_string().starts_with("cannot read "));
     }
 

@@ -93,6 +93,8 @@ kinds! {
 kinds! {
     /// What an operator must know about a ring that is given out.
     WarningKind {
+        /// Aggregated hashing: whether files lie by it depends on the aggregators.
+        Aggregated => "aggregated",
         /// carbonate takes any text of DIVERSE_REPLICAS for true.
         DiverseText => "diverse-text",
         /// carbon-c-relay's `dynamic`: a server that is down leaves the ring.
@@ -162,4 +164,20 @@ pub struct Need {
     pub kind: NeedKind,
     /// Where the file says so.
     pub place: Place,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = match self.kind {
+            NeedKind::AggregationRules => {
+                "metrics go to the owners of their aggregates, and the aggregation rules are not beside this \
+                 file; name them with --aggregation-rules FILE"
+            }
+            NeedKind::RouteUsing => {
+                "route using: another text than the name is hashed, so this ring alone does not say where a \
+                 name goes"
+            }
+        };
+        write!(f, "{}: {message} [{}]", self.place, self.kind)
+    }
 }

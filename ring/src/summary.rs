@@ -10,27 +10,46 @@ impl RingSpec {
     /// `carbon, carbon_ch arithmetic of carbon 1.1, 2 copies on different hosts, 4 nodes, 60e07fd7`. The last
     /// part is the beginning of [`RingSpec::fingerprint`].
     pub fn summary(&self) -> String {
-        let copies = match (self.replication_factor, self.diverse_replicas) {
-            (1, _) => "1 copy".to_owned(),
-            (copies, false) => format!("{copies} copies"),
-            (copies, true) => format!("{copies} copies on different hosts"),
-        };
-        let nodes = match self.nodes.len() {
-            1 => "1 node".to_owned(),
-            nodes => format!("{nodes} nodes"),
-        };
+        let (copies, nodes, fingerprint) =
+            (self.copies_text(), self.nodes_text(), self.short_fingerprint());
         let rules = match &self.aggregation {
             Some(rules) => format!(", aggregated by rules {}", rules.digest()),
             None => String::new(),
         };
-        let mut fingerprint = self.fingerprint();
-        fingerprint.truncate(SHORT_FINGERPRINT);
         format!(
             "{}, {} arithmetic of {}{rules}, {copies}, {nodes}, {fingerprint}",
             self.algorithm,
             self.algorithm.name_in_relays(),
             self.relay.tested_version(),
         )
+    }
+
+    /// The same, shorter, where the relay is known: `carbon_ch, 2 copies, 4 nodes (60e07fd7)`.
+    pub fn short_summary(&self) -> String {
+        let (copies, nodes) = (self.copies_text(), self.nodes_text());
+        let hash = self.algorithm.name_in_relays();
+        format!("{hash}, {copies}, {nodes} ({})", self.short_fingerprint())
+    }
+
+    fn copies_text(&self) -> String {
+        match (self.replication_factor, self.diverse_replicas) {
+            (1, _) => "1 copy".to_owned(),
+            (copies, false) => format!("{copies} copies"),
+            (copies, true) => format!("{copies} copies on different hosts"),
+        }
+    }
+
+    fn nodes_text(&self) -> String {
+        match self.nodes.len() {
+            1 => "1 node".to_owned(),
+            nodes => format!("{nodes} nodes"),
+        }
+    }
+
+    fn short_fingerprint(&self) -> String {
+        let mut fingerprint = self.fingerprint();
+        fingerprint.truncate(SHORT_FINGERPRINT);
+        fingerprint
     }
 
     /// The flags and nodes that give this ring to a `buckyd`, each as one word of a command line. Aggregation

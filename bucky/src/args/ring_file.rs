@@ -22,6 +22,9 @@ pub(crate) struct RingChoiceArgs {
     /// Route of carbon-relay-ng's configuration, by its key
     #[arg(long, value_name = "KEY", help_heading = heading::SELECTION)]
     route: Option<String>,
+    /// The relay's aggregation-rules.conf, if it is not beside the file [default: the file beside it]
+    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
+    aggregation_rules: Option<PathBuf>,
 }
 
 impl RingChoiceArgs {
@@ -35,7 +38,7 @@ impl RingChoiceArgs {
         let mut named =
             named.into_iter().filter_map(|(selector, name)| Some((selector, name.clone()?)));
         let wanted = named.next().map(|(selector, name)| Wanted { selector, name });
-        RingFile { path, program: None, wanted }
+        RingFile { path, program: None, wanted, aggregation_rules: self.aggregation_rules.clone() }
     }
 }
 
@@ -45,13 +48,18 @@ impl RingChoiceArgs {
 /// [`UsageError`] if it is not clear which ring is meant. Any other error says what is wrong with the file.
 pub(crate) async fn load(file: RingFile) -> anyhow::Result<LoadedRing> {
     let loaded = tokio::task::spawn_blocking(move || file.load()).await?;
-    loaded.map_err(|error| match &error {
-        LoadError::Choice {
-            source:
-                ChoiceError::Several(_) | ChoiceError::Unknown { .. } | ChoiceError::WrongFlag { .. },
-            ..
-        } => UsageError::because(chain(&error)),
-        _ => error.into(),
+    loaded.map_err(|error| {
+        let is_usage = match &error {
+            LoadError::Choice { source, .. } => matches!(
+                source,
+                ChoiceError::Several(_)
+                    | ChoiceError::Unknown { .. }
+                    | ChoiceError::WrongFlag { .. }
+            ),
+            LoadError::NoUseForRules { .. } => true,
+            LoadError::Unreadable { .. } | LoadError::Refused(_) => false,
+        };
+        if is_usage { UsageError::because(chain(&error)) } else { error.into() }
     })
 }
 

@@ -21,7 +21,12 @@ pub(super) fn file(args: &Args) -> Option<RingFile> {
     let mut named =
         named.into_iter().filter_map(|(selector, name)| Some((selector, name.clone()?)));
     let wanted = named.next().map(|(selector, name)| Wanted { selector, name });
-    Some(RingFile { path: args.ring_from.clone()?, program: None, wanted })
+    Some(RingFile {
+        path: args.ring_from.clone()?,
+        program: None,
+        wanted,
+        aggregation_rules: args.aggregation_rules.clone(),
+    })
 }
 
 /// The ring that these flags describe, or that `file` gives, with what is to be known about the file.

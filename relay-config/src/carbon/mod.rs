@@ -20,13 +20,13 @@ const DEFAULT_INSTANCE: &str = "a";
 
 pub(crate) fn read(
     file: &SourceFile,
-    _files: &mut dyn OtherFiles,
+    files: &mut dyn OtherFiles,
 ) -> Result<Configuration, Refusal> {
     let ini = Ini::parse(file)?;
     let mut choices = Vec::new();
     for (name, role) in [("relay", Role::Relay), ("aggregator", Role::Aggregator)] {
         for instance in instances(&ini, name) {
-            choices.push(choice(&ini, name, role, instance));
+            choices.push(choice(&ini, name, role, instance, files));
         }
     }
     if choices.is_empty() {
@@ -62,10 +62,16 @@ fn instances<'i>(ini: &'i Ini<'_>, name: &str) -> Vec<Option<&'i str>> {
     instances
 }
 
-fn choice(ini: &Ini<'_>, name: &str, role: Role, instance: Option<&str>) -> Choice {
+fn choice(
+    ini: &Ini<'_>,
+    name: &str,
+    role: Role,
+    instance: Option<&str>,
+    files: &mut dyn OtherFiles,
+) -> Choice {
     let over = format!("{name}:{}", instance.unwrap_or(DEFAULT_INSTANCE));
     let sections: Vec<&Section> =
         [name, over.as_str()].iter().filter_map(|section| ini.section(section)).collect();
-    let ring = Settings::read(ini, &sections).and_then(|settings| settings.ring(role));
+    let ring = Settings::read(ini, &sections).and_then(|settings| settings.ring(role, files));
     Choice { name: instance.map_or_else(|| name.to_owned(), |_| over), ring }
 }

@@ -1,15 +1,17 @@
 //! The settings of a relay or an aggregator, and the ring that carbon builds from them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use bucky_ring::{Algorithm, Relay, RingSpec, TaggedNames};
+use bucky_ring::{AggregationRules, Algorithm, Relay, RingSpec, TaggedNames};
 
 use super::destinations::{Blanks, Twice, destinations};
 use super::ini::{Ini, Section, Value};
 use super::interpolation::interpolated;
 use super::python::{boolean, int, strip};
 use crate::{
-    FoundRing, Need, NeedKind, Origins, Place, Refusal, RefusalKind, Warning, WarningKind,
+    FoundRing, Need, NeedKind, Origins, OtherFiles, Place, Refusal, RefusalKind, SourceFile,
+    Warning, WarningKind,
 };
 
 /// The keys that decide the ring, in lower case.
@@ -26,6 +28,8 @@ const THAT_MATTER: [&str; 8] = [
 /// Keys near to those, which carbon knows too (`conf.py`).
 const KNOWN_NEIGHBOURS: [&str; 4] =
     ["dynamic_router_max_retries", "destination_protocol", "destination_transport", "relay_rules"];
+/// The name of the rules' file if the settings name none.
+const AGGREGATION_RULES: &str = "aggregation-rules.conf";
 /// carbonate's word for ROUTER_HASH_TYPE, which people write into carbon.conf.
 const CARBONATES_HASH: &str = "hashing_type";
 /// The keys that carbon reads as yes or no (`conf.py`, `defaults`). With another word it does not start.
@@ -119,7 +123,11 @@ impl<'i> Settings<'i> {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub(crate) fn ring(&self, role: Role) -> Result<FoundRing, Refusal> {
+    pub(crate) fn ring(
+        &self,
+        role: Role,
+        files: &mut dyn OtherFiles,
+    ) -> Result<FoundRing, Refusal> {
         let (method, need) = self.method(role)?;
         let algorithm = self.algorithm(method)?;
         let replication_factor = self.replication_factor()?;
@@ -132,6 +140,13 @@ impl<'i> Settings<'i> {
         };
         let (nodes, places) = destinations(self.ini, listed, Twice::Once, Blanks::Stay)?;
         let diverse = self.values.get("diverse_replicas");
+        let mut warnings = self.warnings();
+        let mut aggregation = None;
+        if let Some(need) = &need {
+            aggregation = self.aggregation_rules(files)?.map(Arc::new);
+            warnings.push(aggregated(&need.place));
+        }
+        let need = need.filter(|_| aggregation.is_none());
         let origin = |key: &str| self.values.get(key).map(|value| self.place(value));
         Ok(FoundRing {
             spec: RingSpec {
@@ -141,7 +156,7 @@ impl<'i> Settings<'i> {
                 replication_factor,
                 diverse_replicas: diverse.is_none_or(|value| boolean(&value.text) != Some(false)),
                 tagged_names: TaggedNames::Whole,
-                aggregation: None,
+                aggregation,
             },
             origins: Origins {
                 nodes: places,
@@ -149,7 +164,7 @@ impl<'i> Settings<'i> {
                 replication_factor: origin("replication_factor"),
                 diverse_replicas: diverse.map(|value| self.place(value)),
             },
-            warnings: self.warnings(),
+            warnings,
             needs: need.into_iter().collect(),
         })
     }
@@ -208,6 +223,17 @@ impl<'i> Settings<'i> {
         })
     }
 
+    /// The rules in the file that the settings name, beside this one. `None` if there is no such file: the
+    /// relay may have been started with another one.
+    fn aggregation_rules(
+        &self,
+        files: &mut dyn OtherFiles,
+    ) -> Result<Option<AggregationRules>, Refusal> {
+        let named = self.values.get("aggregation_rules").map(|value| value.text.as_str());
+        let Ok(file) = files.beside(named.unwrap_or(AGGREGATION_RULES)) else { return Ok(None) };
+        rules_in(&file).map(Some)
+    }
+
     fn replication_factor(&self) -> Result<usize, Refusal> {
         let Some(value) = self.values.get("replication_factor") else { return Ok(1) };
         replication_factor(self.ini, value)
@@ -238,6 +264,30 @@ impl<'i> Settings<'i> {
             }
         }
         warnings
+    }
+}
+
+/// The rules in `file`.
+///
+/// # Errors
+/// [`Refusal`] at the line that cannot be used.
+pub(crate) fn rules_in(file: &SourceFile) -> Result<AggregationRules, Refusal> {
+    AggregationRules::parse(&file.text).map_err(|error| Refusal {
+        kind: RefusalKind::Syntax,
+        place: file.place_of_line(error.line, 1),
+        message: error.reason,
+    })
+}
+
+/// What must be known about a ring with aggregation rules.
+pub(crate) fn aggregated(place: &Place) -> Warning {
+    Warning {
+        kind: WarningKind::Aggregated,
+        place: place.clone(),
+        message: "metrics go to the owners of their aggregates; files lie there only if each aggregator writes to \
+                  a cache of its own host. If the aggregators send on to caches by a ring of theirs, that ring \
+                  (section aggregator) is the one of the files"
+            .to_owned(),
     }
 }
 

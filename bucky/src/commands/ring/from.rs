@@ -1,18 +1,22 @@
 //! `bucky ring from`: the ring that a relay's configuration file describes.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bucky_relay_config::Place;
 use bucky_relay_config::disk::LoadedRing;
-use bucky_ring::{Ring, RingDocument, Shortfall};
+use bucky_ring::{Ring, RingDocument, RingSpec, Shortfall};
 
 use crate::args::heading;
 use crate::args::ring_file::{RingChoiceArgs, load, say_warnings};
 use crate::chain;
 use crate::outcome::Outcome;
 use crate::output::{Output, Table};
+
+/// The width of a command line, without the backslash at its end.
+const COMMAND_WIDTH: usize = 78;
 
 /// Arguments of `bucky ring from`.
 #[derive(clap::Args)]
@@ -44,6 +48,12 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let loaded = load(args.choice.of(args.file)).await?;
+    if !loaded.found.needs.is_empty() {
+        for need in &loaded.found.needs {
+            output.say(format_args!("bucky: {need}"));
+        }
+        return Ok(Outcome::SomeFailed);
+    }
     if args.explain {
         output.data_text(explanation(&loaded))?;
     } else {
@@ -78,25 +88,55 @@ fn explanation(loaded: &LoadedRing) -> String {
         table.row(vec![part.to_owned(), value.to_string(), from]);
     };
     let default = || format!("default of {}", loaded.program);
-    let place = |place: &Option<Place>| place.as_ref().map_or_else(default, Place::to_string);
+    let place = |place: &Option<Place>| place.as_ref().map_or_else(default, file_and_line);
     let yes_no = |is| if is { "yes" } else { "no" };
-    row("relay", &spec.relay, format!("the file's program, {}", loaded.program));
+    row("relay", &spec.relay, format!("a file of {}", loaded.program));
     let hash = format!("{} ({})", spec.algorithm, spec.algorithm.name_in_relays());
     row("hash", &hash, place(&origins.algorithm));
     row("copies", &spec.replication_factor, place(&origins.replication_factor));
-    row("diverse", &yes_no(spec.diverse_replicas), place(&origins.diverse_replicas));
+    row("on different hosts", &yes_no(spec.diverse_replicas), place(&origins.diverse_replicas));
     row("tagged names", &spec.tagged_names, default());
+    if let Some(rules) = &spec.aggregation {
+        row("aggregation rules", &rules.digest(), String::new());
+    }
     for (index, node) in spec.nodes.iter().enumerate() {
-        let from = origins.nodes.get(index).map_or_else(String::new, Place::to_string);
+        let from = origins.nodes.get(index).map_or_else(String::new, file_and_line);
         row(&format!("node {}", index + 1), node, from);
     }
-    let words: Vec<String> = spec.daemon_words().iter().map(|word| quoted(word)).collect();
     let name = if loaded.name.is_empty() { String::new() } else { format!("{}: ", loaded.name) };
     format!(
-        "{name}{}\n\n{table}\n\nThe same ring on a daemon's command line:\n  buckyd {}\n",
+        "{name}{}\n\n{table}\n\nThe same ring on a daemon's command line:\n{}\n",
         spec.summary(),
-        words.join(" ")
+        command_line(spec)
     )
+}
+
+/// `FILE:LINE`, with the name of the file alone.
+fn file_and_line(place: &Place) -> String {
+    let name = Path::new(&*place.file)
+        .file_name()
+        .map_or_else(|| (*place.file).into(), OsStr::to_string_lossy);
+    format!("{name}:{}", place.line)
+}
+
+/// The command line of a daemon with this ring, in lines of at most 80 characters where words allow it.
+fn command_line(spec: &RingSpec) -> String {
+    let mut words = spec.daemon_words();
+    if spec.aggregation.is_some() {
+        words.splice(0..0, ["--aggregation-rules".to_owned(), "FILE".to_owned()]);
+    }
+    let mut lines = vec!["  buckyd".to_owned()];
+    for word in words.iter().map(|word| quoted(word)) {
+        let line = lines.last_mut().map_or(0, |line| line.chars().count());
+        if line + 1 + word.chars().count() > COMMAND_WIDTH {
+            lines.push("   ".to_owned());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push(' ');
+            line.push_str(&word);
+        }
+    }
+    lines.join(" \\\n")
 }
 
 /// `word` as a shell reads it back.
