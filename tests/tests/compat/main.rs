@@ -14,6 +14,7 @@
 //! - `backup`: `bucky tar` and `bucky restore`
 //! - `modify`: bucky modify, alone and with concurrent writers
 //! - `schemas`: nodes with different storage schemas, in every command
+//! - `ring_from`: `bucky ring from` over configuration files of relays
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 //! - `sparsify`: bucky-sparsify with concurrent writers
 //! - `pickle_relay`: pickles in, lines out
@@ -37,6 +38,7 @@ mod many_names;
 mod mixed;
 mod modify;
 mod pickle_relay;
+mod ring_from;
 mod schemas;
 mod small_tools;
 mod sparsify;
