@@ -24,15 +24,27 @@ impl Finder {
     /// The place of `key`, less than the number of places.
     #[inline]
     pub(crate) fn place(&self, key: Key<'_>) -> usize {
+        self.place_of(self.hash().position(key))
+    }
+
+    /// The hash that gives a key its position.
+    pub(crate) fn hash(&self) -> PositionHash {
+        match self {
+            Self::Position { hash } | Self::Search { hash, .. } | Self::Modulo { hash, .. } => {
+                *hash
+            }
+        }
+    }
+
+    /// The place of a key whose hash is `position`.
+    #[inline]
+    pub(crate) fn place_of(&self, position: i32) -> usize {
         match self {
             // A 16-bit hash is not negative.
-            Self::Position { hash } => usize::try_from(hash.position(key)).unwrap_or_default(),
-            Self::Search { hash, positions } => {
-                first_at_or_after(positions, i64::from(hash.position(key)))
-            }
-            Self::Modulo { hash, places } => {
-                let place = hash.position(key).rem_euclid(*places);
-                usize::try_from(place).unwrap_or_default()
+            Self::Position { .. } => usize::try_from(position).unwrap_or_default(),
+            Self::Search { positions, .. } => first_at_or_after(positions, i64::from(position)),
+            Self::Modulo { places, .. } => {
+                usize::try_from(position.rem_euclid(*places)).unwrap_or_default()
             }
         }
     }

@@ -93,6 +93,30 @@ impl PositionHash {
     }
 }
 
+/// The hash of a name that a ring looks up. Rings with the same one can share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyHash {
+    /// A position on a circle.
+    Position(PositionHash),
+    /// The 64-bit FNV-1a of a jump ring.
+    Jump(Bytes),
+}
+
+impl KeyHash {
+    /// The hash of `key`.
+    pub(crate) fn of(self, key: Key<'_>) -> u64 {
+        match self {
+            Self::Position(hash) => u64::from(hash.position(key).cast_unsigned()),
+            Self::Jump(bytes) => fnv1a_64(key, bytes),
+        }
+    }
+
+    /// The position that [`Self::of`] returned for [`KeyHash::Position`].
+    pub(crate) fn position(hash: u64) -> i32 {
+        u32::try_from(hash).unwrap_or_default().cast_signed()
+    }
+}
+
 /// The first two bytes of the MD5 of `key`, big-endian.
 fn md5_position(key: Key<'_>) -> u16 {
     let digest = Md5::digest(key.text());

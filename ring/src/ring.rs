@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::{
     Algorithm, Node, Owners, RingError, RingSpec, check,
     finder::{self, Circle, Finder},
-    hash::{Bytes, Key, fnv1a_64},
+    hash::{Bytes, Key, KeyHash, fnv1a_64},
     jump::{JumpWalk, bucket_order, jump},
     owners::OwnerLists,
     warnings,
@@ -152,6 +152,26 @@ impl Ring {
             Placement::Buckets { bytes, order } => {
                 let walk = JumpWalk::new(fnv1a_64(key, *bytes), buckets(order));
                 Owners::walked(order, walk, self.copies)
+            }
+        }
+    }
+
+    /// The hash that places a name, for [`Self::owners_of_hash`].
+    pub(crate) fn key_hash(&self) -> KeyHash {
+        match &self.placement {
+            Placement::Circle { finder, .. } => KeyHash::Position(finder.hash()),
+            Placement::Buckets { bytes, .. } => KeyHash::Jump(*bytes),
+        }
+    }
+
+    /// The owners of a name by its [`Self::key_hash`]. Aggregation rules do not count here.
+    pub(crate) fn owners_of_hash(&self, hash: u64) -> Owners<'_> {
+        match &self.placement {
+            Placement::Circle { finder, lists } => {
+                Owners::listed(lists.at(finder.place_of(KeyHash::position(hash))))
+            }
+            Placement::Buckets { order, .. } => {
+                Owners::walked(order, JumpWalk::new(hash, buckets(order)), self.copies)
             }
         }
     }
