@@ -12,6 +12,8 @@ pub const V1_METRICS: &str = "/v1/metrics";
 pub const V1_NOT_SERVED: &str = "/v1/not-served";
 /// The metrics that this node should not hold: [`crate::MisplacedLine`].
 pub const V1_MISPLACED: &str = "/v1/misplaced";
+/// A sample of the metrics, the same names on every node: [`crate::SampleLine`].
+pub const V1_SAMPLE: &str = "/v1/sample";
 /// A tar stream of metrics: see [`crate::archive`].
 pub const V1_ARCHIVE: &str = "/v1/archive";
 /// Takes an archive stream and heals this node's copies.

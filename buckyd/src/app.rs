@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bucky_placement::{HashedSeries, Place, SeriesList, place};
+use bucky_placement::{HashedSeries, Key, Place, SeriesList, key, place};
 use bucky_ring::{Node, Ring};
 
 use crate::auth::{Keys, Peers};
@@ -81,6 +81,12 @@ impl View<'_> {
     /// The nodes of the ring; owners are indices into them.
     pub(crate) fn nodes(&self) -> &[Node] {
         self.ring.nodes()
+    }
+
+    /// What a relay hashes to place `name`. `None` if it is a local metric, or unplaceable.
+    pub(crate) fn key<'name>(&self, name: &'name str) -> Option<Key<'name>> {
+        let is_local = self.local_prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
+        if is_local { None } else { key(&self.known, name) }
     }
 
     /// Where the metric `name` belongs.

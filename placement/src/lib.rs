@@ -11,5 +11,5 @@ mod place;
 mod series;
 
 pub use self::list::{NotSeries, SeriesCounts, SeriesList, SeriesListError};
-pub use self::place::{KnownSeries, NoSeries, Place, key, place};
+pub use self::place::{Key, KnownSeries, NoSeries, Place, key, place};
 pub use self::series::{HashedSeries, SeriesHash};

@@ -234,6 +234,16 @@ impl Daemon {
         self.body_json(response, paths::V1_MISPLACED).await
     }
 
+    /// `GET /v1/sample`: `count` metrics at most ([`crate::SampleLine`]).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn sample(&self, count: u64) -> Result<AnswerLines, ClientError> {
+        // The daemon hashes all names before it answers.
+        self.lines(self.get(paths::V1_SAMPLE).query(&[("count", count)]), paths::V1_SAMPLE, true)
+            .await
+    }
+
     /// `GET /v1/metrics` with these parameters (see `docs/internals/http-api.md`): lines of text or of JSON.
     ///
     /// # Errors

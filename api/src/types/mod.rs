@@ -9,6 +9,7 @@ mod metrics;
 mod not_served;
 mod points;
 mod problem;
+mod sample;
 mod schema;
 mod status;
 
@@ -21,6 +22,7 @@ pub use self::metrics::*;
 pub use self::not_served::*;
 pub use self::points::*;
 pub use self::problem::*;
+pub use self::sample::*;
 pub use self::schema::*;
 pub use self::status::*;
 

@@ -25,7 +25,9 @@ pub(crate) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
     match path {
         paths::METRICS => Demand::List,
         paths::V1_METRICS if *method == Method::POST => Demand::Operations(&[Operation::Read]),
-        paths::V1_METRICS | paths::V1_NOT_SERVED | paths::V1_MISPLACED => Demand::List,
+        paths::V1_METRICS | paths::V1_NOT_SERVED | paths::V1_MISPLACED | paths::V1_SAMPLE => {
+            Demand::List
+        }
         paths::V1_ARCHIVE if is_read => Demand::List,
         paths::V1_ARCHIVE | paths::V1_CONFIRM | paths::V1_DIGESTS | paths::V1_POINTS => {
             Demand::Operations(&[Operation::Read])

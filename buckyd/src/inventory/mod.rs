@@ -25,6 +25,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::series::Series;
 
+#[cfg(test)]
+pub(crate) use self::list::ListBuilder;
 pub(crate) use self::list::{List, Span};
 use crate::store::{MetricList, Volumes};
 

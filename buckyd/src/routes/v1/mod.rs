@@ -12,6 +12,7 @@ mod misplaced;
 mod not_served;
 mod points;
 mod pull;
+mod sample;
 mod status;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route(paths::V1_METRICS, get(metrics::get).post(metrics::post))
         .route(paths::V1_NOT_SERVED, get(not_served::get))
         .route(paths::V1_MISPLACED, get(misplaced::get))
+        .route(paths::V1_SAMPLE, get(sample::get))
         .route(paths::V1_ARCHIVE, post(archive::post).get(archive::get))
         .route(paths::V1_HEAL, post(heal::post))
         .route(paths::V1_PULL, post(pull::post))
