@@ -29,6 +29,7 @@
 //! - `large`: files about as large as the memory allows, many at once
 //! - `heal`: owners that lack metrics get them from owners that have them
 //! - `former`: nodes that have left the ring, and are not drained yet
+//! - `ring_fit`: the ring that explains where the metrics are
 //! - `room`: destinations that are short of bytes or inodes
 //! - `routes`: the daemon's answers, as `curl` gets them; `locate_vectors`: the rings, without a cluster
 
@@ -59,6 +60,7 @@ mod old_headers;
 mod order;
 mod placement;
 mod refusal;
+mod ring_fit;
 mod room;
 mod routes;
 mod salvage;

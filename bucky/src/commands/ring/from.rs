@@ -120,7 +120,7 @@ fn file_and_line(place: &Place) -> String {
 }
 
 /// The command line of a daemon with this ring, in lines of at most 80 characters where words allow it.
-fn command_line(spec: &RingSpec) -> String {
+pub(super) fn command_line(spec: &RingSpec) -> String {
     let mut words = spec.daemon_words();
     if spec.aggregation.is_some() {
         words.splice(0..0, ["--aggregation-rules".to_owned(), "FILE".to_owned()]);

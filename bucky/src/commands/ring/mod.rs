@@ -1,5 +1,6 @@
 //! `bucky ring`: rings, and where they come from.
 
+mod fit;
 mod from;
 
 use std::sync::Arc;
@@ -25,11 +26,13 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum RingCommand {
     From(from::Args),
+    Fit(Box<fit::Args>),
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     match args.command {
         RingCommand::From(args) => from::run(args, output).await,
+        RingCommand::Fit(args) => fit::run(*args, output).await,
     }
 }

@@ -1,0 +1,218 @@
+//! `bucky ring fit`: which ring explains what lies on the disks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bucky_api::SAMPLE_LIMIT;
+use bucky_flags::integer;
+use bucky_ring::{Explanation, RingDocument, RingSpec, read_nodes};
+use serde_json::{Value, json};
+
+use super::from::command_line;
+use crate::args::cluster::{ClusterArgs, discover};
+use crate::args::heading;
+use crate::args::local::LocalArgs;
+use crate::args::ring_file::{RingChoiceArgs, load, say_warnings};
+use crate::args::series::SeriesArgs;
+use crate::chain;
+use crate::outcome::{Outcome, UsageError};
+use crate::output::{Output, Table, human_count};
+use crate::ring_fit::{FitQuery, RingFit, fit};
+
+/// Below this share no ring explains what was found.
+const EXPLAINS: f64 = 0.5;
+
+/// Arguments of `bucky ring fit`.
+#[derive(clap::Args)]
+#[command(
+    about = "Find the ring that explains where the metrics are",
+    long_about = "Find the ring that explains where the metrics are. Every relay, hash and number of copies \
+                  is tried over the nodes, in their order and sorted. IN PLACE is the share of the copies \
+                  found that are on an owner by that ring. COMPLETE is the share of the copies the ring asks \
+                  for that were found. The rank goes by both.\n\n\
+                  The names are a sample. It is the same on every node, so copies of a metric meet. Instances \
+                  are taken as they are. A metric on a node that is not asked is not seen: give all nodes \
+                  that a relay writes to.",
+    after_help = "Examples:\n\
+        \x20 bucky ring fit -h graphite-1\n\
+        \x20 bucky ring fit -h graphite-1 graphite-1:2003 graphite-2:2003 graphite-3:2003\n\
+        \x20 bucky ring fit -h graphite-1 --ring /etc/carbon/carbon.conf",
+    after_long_help = "Exit codes: 0 the cluster's own ring explains the metrics best, 1 another\n\
+        ring does or none, 2 wrong usage, 3 a node does not answer, or there is nothing\n\
+        to compare, 130 stopped by Ctrl-C."
+)]
+pub(crate) struct Args {
+    /// Also try the ring in this file: a relay's configuration or a ring document
+    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
+    ring: Option<PathBuf>,
+    #[command(flatten)]
+    choice: RingChoiceArgs,
+    /// Compare all metrics in place of a sample
+    #[arg(long, conflicts_with_all = ["sample", "nodes"], help_heading = heading::SELECTION)]
+    all: bool,
+    /// Metrics of each node to compare [default: 20000, fewer above 50 nodes]
+    #[arg(long, value_name = "N", value_parser = integer::<u64>(1..=100_000), help_heading = heading::SELECTION)]
+    sample: Option<u64>,
+    /// Try at most this many copies
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = integer::<usize>(1..=10), help_heading = heading::SELECTION)]
+    copies_most: usize,
+    #[command(flatten)]
+    local: LocalArgs,
+    #[command(flatten)]
+    series: SeriesArgs,
+    /// Print this many explanations
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = integer::<usize>(1..=1_000), help_heading = heading::OUTPUT)]
+    top: usize,
+    /// Print a JSON object
+    #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
+    json: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// The nodes of the rings to try [default: those of the cluster's ring]
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let nodes = read_nodes(&args.nodes).map_err(|error| UsageError::because(chain(&error)))?;
+    let mut rings = Vec::new();
+    if let Some(path) = args.ring {
+        let loaded = load(args.choice.of(path)).await?;
+        say_warnings(&loaded.found.warnings, output);
+        rings.push(loaded.found.spec);
+    }
+    let query = FitQuery {
+        rings,
+        nodes: (!nodes.is_empty()).then_some(nodes),
+        most_copies: args.copies_most,
+        sample: args.sample.map(|count| count.min(SAMPLE_LIMIT)),
+        all: args.all,
+        series: args.series.read(output).await?,
+        local_prefix: args.local.prefix()?,
+    };
+    let cluster = discover(&args.cluster, output).await?;
+    let found = fit(&cluster, &query, output).await?;
+    if args.json {
+        output.data_line(json_of(&found, args.top))?;
+    } else {
+        output.data_line(table(&found, args.top))?;
+        output.data_line(format_args!("\n{}", verdict(&found)))?;
+    }
+    output.flush()?;
+    let outcome = if found.present_is_best() && explains(&found) {
+        Outcome::Done
+    } else {
+        Outcome::SomeFailed
+    };
+    Ok(outcome.and(found.outcome))
+}
+
+fn explains(found: &RingFit) -> bool {
+    found.best().is_some_and(|best| best.share_in_place() >= EXPLAINS)
+}
+
+/// The explanations that are shown: the best ones, and the cluster's own ring.
+fn shown(found: &RingFit, top: usize) -> impl Iterator<Item = (usize, &Explanation)> {
+    let is_shown = move |(place, one): &(usize, &Explanation)| {
+        *place < top || one.rings.contains(&found.present)
+    };
+    found.ranked.iter().enumerate().filter(is_shown)
+}
+
+fn table(found: &RingFit, top: usize) -> Table {
+    let titles = [">IN PLACE", ">COMPLETE", "RELAY", "HASH", ">COPIES", "NODES", ""];
+    let mut table = Table::new(&titles);
+    for (_, one) in shown(found, top) {
+        for (index, ring) in distinct(found, one).into_iter().enumerate() {
+            let share = |share: f64| if index == 0 { percent(share) } else { "same".to_owned() };
+            let copies = if ring.diverse_replicas { " diverse" } else { "" };
+            let present = if *ring == found.present { "<- this cluster" } else { "" };
+            table.row(vec![
+                share(one.share_in_place()),
+                share(one.share_found()),
+                ring.relay.to_string(),
+                ring.algorithm.to_string(),
+                format!("{}{copies}", ring.replication_factor),
+                found.lists.name(&ring.nodes),
+                present.to_owned(),
+            ]);
+        }
+    }
+    table
+}
+
+/// The rings of an explanation, without those that only sort the nodes or treat tags in another way.
+fn distinct<'a>(found: &RingFit, one: &'a Explanation) -> Vec<&'a RingSpec> {
+    let mut kept: Vec<&RingSpec> = Vec::new();
+    let key = |ring: &RingSpec| (ring.relay, ring.algorithm, ring.replication_factor);
+    let (own, sorted): (Vec<&RingSpec>, Vec<&RingSpec>) =
+        one.rings.iter().partition(|ring| found.lists.has(&ring.nodes));
+    for ring in own.into_iter().chain(sorted) {
+        let is_like = |other: &&RingSpec| {
+            key(other) == key(ring)
+                && other.nodes.len() == ring.nodes.len()
+                && other.nodes.iter().all(|node| ring.nodes.contains(node))
+        };
+        if !kept.iter().any(is_like) {
+            kept.push(ring);
+        }
+    }
+    kept
+}
+
+/// What the ranking means, and what to type.
+fn verdict(found: &RingFit) -> String {
+    let names = human_count(found.names);
+    let own = found.of_present().map_or(0.0, Explanation::share_in_place);
+    let Some(best) = found.best().filter(|_| explains(found)) else {
+        return format!(
+            "{names} metrics compared. No ring that was tried explains where they are. Check the nodes and \
+             their instances: bucky ring fit NODE..."
+        );
+    };
+    if found.present_is_best() {
+        return format!(
+            "{names} metrics compared. The cluster's own ring explains them best: {} of the copies are in \
+             place.",
+            percent(own)
+        );
+    }
+    let Some(ring) = distinct(found, best).into_iter().next() else { return String::new() };
+    format!(
+        "{names} metrics compared. Another ring explains them better than the cluster's own:\n{} of the copies \
+         are in place by it, {} by the cluster's. To use it, start every daemon with:\n{}",
+        percent(best.share_in_place()),
+        percent(own),
+        command_line(ring)
+    )
+}
+
+/// A share in percent, rounded down: 100 % means all.
+fn percent(share: f64) -> String {
+    format!("{:.2} %", (share * 10_000.0).floor() / 100.0)
+}
+
+fn json_of(found: &RingFit, top: usize) -> Value {
+    let document = |ring: &RingSpec| {
+        serde_json::to_value(RingDocument::from_spec("", ring)).unwrap_or(Value::Null)
+    };
+    let explanations: Vec<Value> = shown(found, top)
+        .map(|(place, one)| {
+            let rings: Vec<Value> = distinct(found, one).into_iter().map(document).collect();
+            json!({
+                "rank": place + 1,
+                "copies": one.copies,
+                "in_place": one.in_place,
+                "wanted": one.wanted,
+                "present": one.rings.contains(&found.present),
+                "rings": rings,
+            })
+        })
+        .collect();
+    json!({
+        "metrics": found.names,
+        "present_is_best": found.present_is_best(),
+        "explanations": explanations,
+    })
+}
