@@ -176,7 +176,10 @@ impl TestCluster {
     fn command_at(&self, addr: &str, args: &[&str]) -> Command {
         let (command, rest) = args.split_first().expect("a command");
         let mut bucky = Command::new(self.plan.programs.bucky);
-        bucky.arg(command).arg("-h").arg(addr);
+        bucky.arg(command);
+        // `ring` is a group: its commands have the flags.
+        let (group_command, rest) = rest.split_at(usize::from(*command == "ring"));
+        bucky.args(group_command).arg("-h").arg(addr);
         if BULK.contains(command) && !rest.contains(&"--reserve") {
             // The disk of the tests may be fuller than a carbon's should ever be.
             bucky.args(["--reserve", "0"]);

@@ -71,20 +71,16 @@ fn the_ring_that_laid_out_the_disks_is_named_first() {
         let all = cluster.bucky(&["ring", "fit", "-j", "--all"]).assert_code(1);
         assert_first(&all, &ring);
         let words = format!("--relay {relay} --hash {algorithm}");
-        cluster
+        let text = cluster
             .bucky(&["ring", "fit"])
             .assert_code(1)
             .assert_stdout_has("Another ring explains them better")
-            .assert_stdout_has("<- this cluster");
-        let right = cluster.bucky(&["ring", "fit"]).stdout;
-        assert!(right.contains(&words) || copies_are_equal(&run), "{words}: {right}");
-        assert!(right.lines().all(|line| line.chars().count() <= 100), "{right}");
+            .assert_stdout_has("this cluster")
+            .stdout;
+        let several = text.contains("Several relays agree");
+        assert!(text.contains(&words) || several, "{words}: {text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
-}
-
-/// Whether several relays have the same ring here, so that the words of either are right.
-fn copies_are_equal(run: &Finished) -> bool {
-    first(run)["rings"].as_array().unwrap().len() > 1
 }
 
 #[test]
@@ -137,7 +133,7 @@ fn a_node_that_does_not_answer_is_said_and_the_rest_is_compared() {
     let ring = with(&cluster, Relay::Carbon, Algorithm::Carbon, 1);
     let mut cluster = laid_out(cluster, &ring);
     cluster.node_mut(2).kill();
-    let run = cluster.bucky(&["ring", "fit", "-j", "--away-timeout", "0"]).assert_code(3);
+    let run = cluster.bucky(&["ring", "fit", "-j", "--away-timeout", "0"]).assert_code(1);
     assert_first(&run, &ring);
     assert!(run.stderr.contains("did not answer; its copies are unknown"), "{run}");
 }

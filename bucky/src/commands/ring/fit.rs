@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bucky_api::SAMPLE_LIMIT;
 use bucky_flags::integer;
-use bucky_ring::{Explanation, RingDocument, RingSpec, read_nodes};
+use bucky_ring::{Explanation, Relay, RingDocument, RingSpec, read_nodes};
 use serde_json::{Value, json};
 
 use super::from::command_line;
@@ -38,8 +38,8 @@ const EXPLAINS: f64 = 0.5;
         \x20 bucky ring fit -h graphite-1 graphite-1:2003 graphite-2:2003 graphite-3:2003\n\
         \x20 bucky ring fit -h graphite-1 --ring /etc/carbon/carbon.conf",
     after_long_help = "Exit codes: 0 the cluster's own ring explains the metrics best, 1 another\n\
-        ring does or none, 2 wrong usage, 3 a node does not answer, or there is nothing\n\
-        to compare, 130 stopped by Ctrl-C."
+        ring does, or none, 2 wrong usage, 3 nothing to compare, or the own ring is\n\
+        best but a node did not answer, 130 stopped by Ctrl-C."
 )]
 pub(crate) struct Args {
     /// Also try the ring in this file: a relay's configuration or a ring document
@@ -121,34 +121,39 @@ fn shown(found: &RingFit, top: usize) -> impl Iterator<Item = (usize, &Explanati
 }
 
 fn table(found: &RingFit, top: usize) -> Table {
-    let titles = [">IN PLACE", ">COMPLETE", "RELAY", "HASH", ">COPIES", "NODES", ""];
+    let titles = [">IN PLACE", ">COMPLETE", "RELAY", "HASH", ">COPIES", "NOTE"];
     let mut table = Table::new(&titles);
     for (_, one) in shown(found, top) {
         for (index, ring) in distinct(found, one).into_iter().enumerate() {
             let share = |share: f64| if index == 0 { percent(share) } else { "same".to_owned() };
-            let copies = if ring.diverse_replicas { " diverse" } else { "" };
-            let present = if *ring == found.present { "<- this cluster" } else { "" };
+            let present = if *ring == found.present { "this cluster" } else { "" };
+            let diverse = if ring.diverse_replicas { "diverse" } else { "" };
+            let nodes = found.lists.name(&ring.nodes);
+            let notes = [present, diverse, &nodes].into_iter().filter(|note| !note.is_empty());
             table.row(vec![
                 share(one.share_in_place()),
                 share(one.share_found()),
                 ring.relay.to_string(),
                 ring.algorithm.to_string(),
-                format!("{}{copies}", ring.replication_factor),
-                found.lists.name(&ring.nodes),
-                present.to_owned(),
+                ring.replication_factor.to_string(),
+                notes.collect::<Vec<_>>().join(", "),
             ]);
         }
     }
     table
 }
 
-/// The rings of an explanation, without those that only sort the nodes or treat tags in another way.
+/// The rings of an explanation, without those that only sort the nodes or treat tags in another way. The
+/// cluster's own comes first, and buckytools last: it writes no metrics.
 fn distinct<'a>(found: &RingFit, one: &'a Explanation) -> Vec<&'a RingSpec> {
+    let mut rings: Vec<&RingSpec> = one.rings.iter().collect();
+    rings.sort_by_key(|ring| {
+        let is_own = **ring == found.present;
+        (!is_own, ring.relay == Relay::Buckytools, !found.lists.has(&ring.nodes))
+    });
     let mut kept: Vec<&RingSpec> = Vec::new();
     let key = |ring: &RingSpec| (ring.relay, ring.algorithm, ring.replication_factor);
-    let (own, sorted): (Vec<&RingSpec>, Vec<&RingSpec>) =
-        one.rings.iter().partition(|ring| found.lists.has(&ring.nodes));
-    for ring in own.into_iter().chain(sorted) {
+    for ring in rings {
         let is_like = |other: &&RingSpec| {
             key(other) == key(ring)
                 && other.nodes.len() == ring.nodes.len()
@@ -163,25 +168,31 @@ fn distinct<'a>(found: &RingFit, one: &'a Explanation) -> Vec<&'a RingSpec> {
 
 /// What the ranking means, and what to type.
 fn verdict(found: &RingFit) -> String {
-    let names = human_count(found.names);
+    let compared = format!("{} metrics compared.", human_count(found.names));
     let own = found.of_present().map_or(0.0, Explanation::share_in_place);
     let Some(best) = found.best().filter(|_| explains(found)) else {
         return format!(
-            "{names} metrics compared. No ring that was tried explains where they are. Check the nodes and \
-             their instances: bucky ring fit NODE..."
+            "{compared} No ring that was tried explains where they are.\n\
+             Check the nodes and their instances: bucky ring fit NODE..."
         );
     };
     if found.present_is_best() {
         return format!(
-            "{names} metrics compared. The cluster's own ring explains them best: {} of the copies are in \
-             place.",
+            "{compared}\nThe cluster's own ring explains them best: {} of the copies are in place.",
             percent(own)
         );
     }
-    let Some(ring) = distinct(found, best).into_iter().next() else { return String::new() };
+    let rings = distinct(found, best);
+    let Some(ring) = rings.first() else { return compared };
+    let choice = if rings.iter().any(|other| other.relay != ring.relay) {
+        "Several relays agree on all of them: name the one that writes your metrics.\n"
+    } else {
+        ""
+    };
     format!(
-        "{names} metrics compared. Another ring explains them better than the cluster's own:\n{} of the copies \
-         are in place by it, {} by the cluster's. To use it, start every daemon with:\n{}",
+        "{compared}\nAnother ring explains them better than the cluster's own:\n\
+         it has {} of the copies in place, the cluster's has {}.\n{choice}\
+         To use it, start every daemon with:\n{}",
         percent(best.share_in_place()),
         percent(own),
         command_line(ring)
