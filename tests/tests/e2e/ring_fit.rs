@@ -59,7 +59,7 @@ fn the_ring_that_laid_out_the_disks_is_named_first() {
         // A wrong hash, a wrong relay, and one copy for two.
         (Relay::Carbon, Algorithm::Carbon, 1, Relay::Carbon, Algorithm::Fnv1a),
         (Relay::CarbonCRelay, Algorithm::JumpFnv1a, 1, Relay::Buckytools, Algorithm::Fnv1a),
-        (Relay::Carbon, Algorithm::Fnv1a, 1, Relay::CarbonCRelay, Algorithm::Fnv1a),
+        (Relay::Carbon, Algorithm::Carbon, 1, Relay::CarbonCRelay, Algorithm::Carbon),
         (Relay::Carbon, Algorithm::Mmh3, 2, Relay::Carbon, Algorithm::Mmh3),
     ];
     for (relay, algorithm, copies, daemons_relay, daemons_algorithm) in cases {
