@@ -1,6 +1,7 @@
 //! `bucky ring fit`: the ring that laid out the disks is named first, whatever ring the daemons have.
 
 use bucky_ring::{Algorithm, Relay, Ring, RingSpec, resolve};
+use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{Finished, TestCluster};
 use serde_json::Value;
 
@@ -140,12 +141,15 @@ fn a_node_that_does_not_answer_is_said_and_the_rest_is_compared() {
 
 #[test]
 fn a_sample_has_the_same_names_on_every_node_and_no_local_ones() {
-    let cluster = cluster(2).replication_factor(2).lay();
+    let cluster = cluster(2).replication_factor(2).flag("--local-prefix", "own.").lay();
+    cluster.node(1).write("own.cpu", &MINUTES, &minutes(now(), [1.0, 2.0]));
     let ring = cluster.ring_of_first(2);
     let cluster = laid_out(cluster, &ring);
     let sample = |node: usize| cluster.get(node, "/v1/sample?count=25").text();
     assert_eq!(sample(0).lines().count(), 25);
     assert_eq!(sample(0), sample(1));
+    let whole = cluster.get(1, "/v1/sample").text();
+    assert_eq!(whole.lines().count(), METRICS, "own.cpu is local");
     for query in ["count=0", "count=100001", "count=x", "counts=1"] {
         assert_eq!(cluster.get(0, &format!("/v1/sample?{query}")).status, 400, "{query}");
     }
