@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = integer::<u64>(1..=100_000), help_heading = heading::SELECTION)]
     sample: Option<u64>,
     /// Try at most this many copies
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = integer::<usize>(1..=10), help_heading = heading::SELECTION)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = integer::<usize>(1..=20), help_heading = heading::SELECTION)]
     copies_most: usize,
     #[command(flatten)]
     local: LocalArgs,
