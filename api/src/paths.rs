@@ -14,6 +14,8 @@ pub const V1_NOT_SERVED: &str = "/v1/not-served";
 pub const V1_MISPLACED: &str = "/v1/misplaced";
 /// A sample of the metrics, the same names on every node: [`crate::SampleLine`].
 pub const V1_SAMPLE: &str = "/v1/sample";
+/// What a move to another ring would do with the metrics of this node: [`crate::PlanRequest`].
+pub const V1_PLAN: &str = "/v1/plan";
 /// A tar stream of metrics: see [`crate::archive`].
 pub const V1_ARCHIVE: &str = "/v1/archive";
 /// Takes an archive stream and heals this node's copies.

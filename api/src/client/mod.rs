@@ -31,8 +31,8 @@ pub use self::lines::AnswerLines;
 use self::peer_clock::PeerClock;
 use crate::token::Token;
 use crate::types::{
-    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, MisplacedCount, PointsFound,
-    PointsRequest, PullRequest, StatRequest, Status,
+    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, MisplacedCount, PlanCount,
+    PlanRequest, PointsFound, PointsRequest, PullRequest, StatRequest, Status,
 };
 use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
@@ -242,6 +242,23 @@ impl Daemon {
         // The daemon hashes all names before it answers.
         self.lines(self.get(paths::V1_SAMPLE).query(&[("count", count)]), paths::V1_SAMPLE, true)
             .await
+    }
+
+    /// `POST /v1/plan`. `None` from a daemon that does not have the route.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plan(&self, request: &PlanRequest) -> Result<Option<PlanCount>, ClientError> {
+        // A daemon that takes long sends signs of life. They may be as far apart as the idle limit.
+        let within = self.client.timeouts.answer.max(self.client.timeouts.idle);
+        let request = self.post(paths::V1_PLAN).json(request);
+        let lines = match self.lines_within(request, paths::V1_PLAN, within).await {
+            Ok(lines) => lines,
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let count = lines.collect_at_most(1).await?.pop();
+        count.map(Some).ok_or_else(|| self.bad_answer(paths::V1_PLAN, "no line".to_owned()))
     }
 
     /// `GET /v1/metrics` with these parameters (see `docs/internals/http-api.md`): lines of text or of JSON.

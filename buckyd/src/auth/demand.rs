@@ -25,9 +25,11 @@ pub(crate) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
     match path {
         paths::METRICS => Demand::List,
         paths::V1_METRICS if *method == Method::POST => Demand::Operations(&[Operation::Read]),
-        paths::V1_METRICS | paths::V1_NOT_SERVED | paths::V1_MISPLACED | paths::V1_SAMPLE => {
-            Demand::List
-        }
+        paths::V1_METRICS
+        | paths::V1_NOT_SERVED
+        | paths::V1_MISPLACED
+        | paths::V1_SAMPLE
+        | paths::V1_PLAN => Demand::List,
         paths::V1_ARCHIVE if is_read => Demand::List,
         paths::V1_ARCHIVE | paths::V1_CONFIRM | paths::V1_DIGESTS | paths::V1_POINTS => {
             Demand::Operations(&[Operation::Read])
@@ -88,6 +90,7 @@ mod tests {
             ("HEAD /v1/metrics", Demand::List),
             ("POST /v1/metrics", Demand::Operations(&[Read])),
             ("GET /v1/misplaced", Demand::List),
+            ("POST /v1/plan", Demand::List),
             ("GET /v1/not-served", Demand::List),
             ("GET /v1/archive", Demand::List),
             ("HEAD /v1/archive", Demand::List),

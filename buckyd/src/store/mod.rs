@@ -70,6 +70,7 @@ pub(crate) use self::points::Slots;
 pub(crate) use self::replace_long::Replacement;
 use self::rest::WatchedFiles;
 pub(crate) use self::rules::{HealRules, OnCorrupt, OnCut};
+pub(crate) use self::sizes::Sizes;
 pub(crate) use self::snapshot::Snapshot;
 use self::stamp::Remembered;
 use self::state_dir::StateDir;

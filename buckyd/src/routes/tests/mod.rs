@@ -8,6 +8,7 @@ mod list;
 mod long;
 mod offload;
 mod paths;
+mod plan;
 mod points;
 mod pull;
 mod replace;

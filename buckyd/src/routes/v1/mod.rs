@@ -10,6 +10,7 @@ mod json;
 mod metrics;
 mod misplaced;
 mod not_served;
+mod plan;
 mod points;
 mod pull;
 mod sample;
@@ -34,6 +35,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route(paths::V1_NOT_SERVED, get(not_served::get))
         .route(paths::V1_MISPLACED, get(misplaced::get))
         .route(paths::V1_SAMPLE, get(sample::get))
+        .route(paths::V1_PLAN, post(plan::post))
         .route(paths::V1_ARCHIVE, post(archive::post).get(archive::get))
         .route(paths::V1_HEAL, post(heal::post))
         .route(paths::V1_PULL, post(pull::post))
