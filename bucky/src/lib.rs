@@ -7,6 +7,7 @@
 //!   two
 //! - `verify` reads every copy and reports what is not in place
 //! - `rebalance` selects what is moved; `transfer` moves it: heal at the owners, then delete at the source
+//! - `ring_plan` asks the nodes what another ring would move
 //! - `copy` copies from node to node, from cluster to cluster, and from old names to new ones
 //! - `backup` writes metrics as a tar; `restore` brings the metrics of a tar to their owners
 //! - `pickle_relay` receives pickles and sends lines; it needs no cluster
@@ -54,6 +55,7 @@ mod programs;
 mod rebalance;
 mod restore;
 mod ring_fit;
+mod ring_plan;
 mod run;
 mod sizes;
 mod spool;

@@ -35,7 +35,11 @@ pub(crate) async fn ring_of(
     Ok((cluster.ring()?, Some(cluster.document.name.clone())))
 }
 
-fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
+/// The ring in the ring document at `path`; `-` is standard input.
+///
+/// # Errors
+/// [`UsageError`] if the file has no ring.
+pub(crate) fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
     let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
         std::io::stdin().take(DOCUMENT_LIMIT_BYTES).read_to_end(&mut bytes)

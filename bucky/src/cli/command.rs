@@ -6,8 +6,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
     backfill, backfill2, copy, delete, du, fill, findhash, gentestmetrics, heal, inconsistent,
-    info, isempty, json, list, locate, lookup, modify, path, pickle_relay, rebalance, restore,
-    ring, servers, sieve, sparsify, stale, stat, tar, token, verify,
+    info, isempty, json, list, locate, lookup, modify, path, pickle_relay, plan, rebalance,
+    restore, ring, servers, sieve, sparsify, stale, stat, tar, token, verify,
 };
 use crate::outcome::Outcome;
 use crate::output::Output;
@@ -40,6 +40,7 @@ pub(crate) enum Command {
     List(list::Args),
     Locate(locate::Args),
     Inconsistent(inconsistent::Args),
+    Plan(plan::Args),
     Rebalance(Box<rebalance::Args>),
     Copy(Box<copy::Args>),
     Backfill(Box<backfill::Args>),
@@ -80,6 +81,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::List(args) => list::run(args, output).await,
         Command::Locate(args) => locate::run(args, output).await,
         Command::Inconsistent(args) => inconsistent::run(args, output).await,
+        Command::Plan(args) => plan::run(args, output).await,
         Command::Rebalance(args) => rebalance::run(*args, output).await,
         Command::Copy(args) => copy::run(*args, output).await,
         Command::Backfill(args) => backfill::run(*args, output).await,

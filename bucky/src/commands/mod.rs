@@ -19,6 +19,7 @@ pub(crate) mod lookup;
 pub(crate) mod modify;
 pub(crate) mod path;
 pub(crate) mod pickle_relay;
+pub(crate) mod plan;
 pub(crate) mod rebalance;
 pub(crate) mod restore;
 pub(crate) mod ring;

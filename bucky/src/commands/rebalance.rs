@@ -16,7 +16,7 @@ use crate::args::units::time;
 use crate::names::checked_regex;
 use crate::outcome::{MOVING_EXIT_CODES, Outcome, UsageError};
 use crate::output::Output;
-use crate::rebalance;
+use crate::rebalance::{self, EarlierPlan};
 use crate::transfer::options::{Repairs, SourceRules, SyncOptions};
 use crate::transfer::{MoveOrder, MoveSelection, Task};
 
@@ -50,6 +50,12 @@ pub(crate) struct Args {
     /// HOST:PORT, separated by `;` or `,`.
     #[arg(long, value_name = "H:P;H:P", help_heading = heading::SELECTION)]
     pub(crate) allowed_dsts: Option<String>,
+    /// Carry out the plan in this file, which `bucky plan -o` wrote
+    ///
+    /// Nothing is moved unless the daemons have the planned ring, the nodes are those of the plan, and each
+    /// has as many metrics as then, give or take 1 %. Nodes that leave the ring are drained.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["regex", "allowed_dsts", "single"], help_heading = heading::SELECTION)]
+    pub(crate) plan: Option<PathBuf>,
     /// Wait for a new scan of all nodes first
     #[arg(short = 'f', long, help_heading = heading::SELECTION)]
     pub(crate) force: bool,
@@ -84,6 +90,11 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let plan = args.plan.as_deref().map(EarlierPlan::read).transpose()?;
+    let mut drained = args.drained;
+    if let Some(plan) = &plan {
+        plan.add_departing(&mut drained);
+    }
     let order = MoveOrder {
         task: Task::Rebalance,
         seed: args.cluster.host()?,
@@ -101,7 +112,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         },
         selected: MoveSelection {
             only_seed: args.cluster.single,
-            drained: args.drained,
+            drained,
             regex: args.regex.as_deref().map(checked_regex).transpose()?,
             allowed_destinations: args.allowed_dsts.as_deref().map(addresses).transpose()?,
             local_prefix: args.local.prefix()?,
@@ -109,7 +120,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         },
         verbose: args.cluster.verbose,
     };
-    rebalance::run(args.cluster.client()?, order, output).await
+    rebalance::run(args.cluster.client()?, order, plan.as_ref(), output).await
 }
 
 /// The addresses in a list.

@@ -55,7 +55,7 @@ pub(crate) struct Destination {
 
 impl Destination {
     /// The node, and the volume if it is not the prefix.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.volume {
             Some(volume) => format!("{} {volume}/", self.addr),
             None => self.addr.to_string(),
@@ -164,6 +164,19 @@ impl Plan {
         short.flatten().collect()
     }
 
+    /// Whether what a destination gets fits, for a table.
+    /// Whether what a destination with known room gets fits.
+    pub(crate) fn fits(&self, destination: &Destination) -> bool {
+        self.shortage(destination).is_none()
+    }
+
+    pub(crate) fn fits_word(&self, destination: &Destination) -> &'static str {
+        match destination.disk {
+            None => "?",
+            Some(_) => self.shortage(destination).map_or("yes", |shortage| shortage.word()),
+        }
+    }
+
     fn shortage(&self, destination: &Destination) -> Option<Shortage> {
         Shortage::of(destination.load, &destination.disk?, self.reserve)
     }
@@ -178,35 +191,37 @@ impl fmt::Display for Plan {
 impl Plan {
     /// The tables: how much goes from which node to which, and whether there is room.
     pub(crate) fn tables(&self) -> String {
-        let mut table = Table::new(&["FROM", "TO", ">METRICS", ">BYTES"]);
-        for row in &self.rows {
-            table.row(vec![
-                row.from.to_string(),
-                row.to.to_string(),
-                human_count(row.load.metrics),
-                row.load.bytes_text(),
-            ]);
-        }
+        let table = pairs(self.rows.iter());
         let mut room = Table::new(&["DESTINATION", ">METRICS", ">GETS", ">FREE", "FITS"]);
         for destination in &self.destinations {
-            let (free, fits) = match destination.disk {
-                None => ("?".to_owned(), "?"),
-                Some(disk) => {
-                    let shortage = self.shortage(destination);
-                    let fits = shortage.map_or("yes", |shortage| shortage.word());
-                    (human_bytes(disk.free_bytes), fits)
-                }
+            let free = match destination.disk {
+                None => "?".to_owned(),
+                Some(disk) => human_bytes(disk.free_bytes),
             };
             room.row(vec![
                 destination.name(),
                 human_count(destination.load.metrics),
                 destination.load.bytes_text(),
                 free,
-                fits.to_owned(),
+                self.fits_word(destination).to_owned(),
             ]);
         }
         format!("{table}\n\n{room}")
     }
+}
+
+/// A table of how much goes from which node to which.
+pub(crate) fn pairs<'a>(rows: impl Iterator<Item = &'a PlanRow>) -> Table {
+    let mut table = Table::new(&["FROM", "TO", ">METRICS", ">BYTES"]);
+    for row in rows {
+        table.row(vec![
+            row.from.to_string(),
+            row.to.to_string(),
+            human_count(row.load.metrics),
+            row.load.bytes_text(),
+        ]);
+    }
+    table
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! is selected; the plan, the move and the summary are [`crate::transfer`]'s. A later run finishes what an
 //! earlier one left.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bucky_api::{Client, DaemonAddr};
@@ -12,25 +13,73 @@ use futures_util::{StreamExt, stream};
 use crate::cluster::{Cluster, Member, Scope, ask_member};
 use crate::fleet::Fleet;
 use crate::former;
-use crate::outcome::{Outcome, UsageError};
+use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
 use crate::plan::survey::StraySelection;
+use crate::ring_plan::RingPlan;
 use crate::transfer::opening::open;
 use crate::transfer::{ASKED_AT_ONCE, MoveOrder, plan_and_move};
 
-/// Carries out `order`.
+/// A plan that was made before the daemons had the ring, and its file.
+pub(crate) struct EarlierPlan {
+    path: PathBuf,
+    plan: RingPlan,
+}
+
+impl EarlierPlan {
+    /// The plan in the file at `path`.
+    ///
+    /// # Errors
+    /// [`UsageError`] if it is not a plan.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        Ok(Self { path: path.to_owned(), plan: RingPlan::read(path)? })
+    }
+
+    /// Adds the nodes that leave the ring by the plan to those that are drained.
+    pub(crate) fn add_departing(&self, drained: &mut Vec<DaemonAddr>) {
+        for node in self.plan.departing() {
+            if !drained.contains(node) {
+                drained.push(node.clone());
+            }
+        }
+    }
+
+    /// Refuses a cluster that the plan was not made for.
+    fn require_same(&self, cluster: &Cluster, drained: &[Member]) -> anyhow::Result<()> {
+        let ring = cluster.ring()?;
+        let lines = self.plan.differences(ring.spec(), &cluster.members, drained);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = lines.iter().map(|line| format!("\n  {line}")).collect();
+        Err(UnhealthyError::because(format!(
+            "the cluster is not as the plan {} has it, and nothing was moved:{}\nTo move by the ring of the \
+             daemons as it is, or to continue a run that was stopped, leave out --plan and name the nodes to \
+             drain; look first with `bucky rebalance --no-op`",
+            self.path.display(),
+            lines.concat()
+        )))
+    }
+}
+
+/// Carries out `order`; with `plan` only if the cluster is the one that the plan was made for.
 ///
 /// # Errors
 /// Everything that is refused before the first move. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
     order: MoveOrder,
+    plan: Option<&EarlierPlan>,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster =
         Cluster::discover_healthy(client, order.seed.clone(), Scope::All, order.verbose, output)
             .await?;
-    let (fleet, selection) = prepare(&cluster, &order, output).await?;
+    let drained = ask_all(cluster.client(), &order.selected.drained).await;
+    if let Some(plan) = plan {
+        plan.require_same(&cluster, &drained)?;
+    }
+    let (fleet, selection) = prepare(&cluster, &order, &drained, output).await?;
     former::report_former_members(&cluster, &order.selected.drained, output).await;
     plan_and_move(fleet, selection, order, output).await
 }
@@ -39,17 +88,17 @@ pub(crate) async fn run(
 async fn prepare(
     cluster: &Cluster,
     order: &MoveOrder,
+    drained: &[Member],
     output: &Arc<Output>,
 ) -> anyhow::Result<(Fleet, StraySelection)> {
     let ring = cluster.ring()?;
-    let drained = ask_all(cluster.client(), &order.selected.drained).await;
     let seed = if order.selected.only_seed {
         Some(ask_member(cluster.client(), order.seed.clone(), None).await)
     } else {
         None
     };
-    let fleet = Fleet::of_cluster(cluster, &ring, &drained, seed.as_ref())?;
-    open(&fleet, cluster.present().chain(&drained), order.preparation.fresh, output).await?;
+    let fleet = Fleet::of_cluster(cluster, &ring, drained, seed.as_ref())?;
+    open(&fleet, cluster.present().chain(drained), order.preparation.fresh, output).await?;
     let allowed = order
         .selected
         .allowed_destinations

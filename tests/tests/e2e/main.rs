@@ -59,6 +59,7 @@ mod networks;
 mod old_headers;
 mod order;
 mod placement;
+mod plans;
 mod refusal;
 mod ring_fit;
 mod room;

@@ -1,0 +1,111 @@
+//! `bucky plan`: what a move to another ring would do.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bucky_ring::{Ring, RingSpec, read_nodes};
+
+use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
+use crate::args::ring::read_ring;
+use crate::args::units::bandwidth;
+use crate::chain;
+use crate::cluster::{Cluster, Scope};
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+use crate::plan::room::Reserve;
+use crate::ring_plan::{self, PairsShown};
+
+/// Arguments of `bucky plan`.
+#[derive(clap::Args)]
+#[command(
+    about = "Show what a move to another ring would do",
+    long_about = "Show what `bucky rebalance` would do if all daemons had another ring: what each node has now \
+                  and then, what each node sends to each other, whether it fits, and how long it takes. Nothing \
+                  is changed, and new nodes need not exist yet.\n\n\
+                  The planned ring is that of a file, or the ring in use with nodes added and removed. All \
+                  nodes must be up and have the same ring.",
+    after_help = "Examples:\n\
+        \x20 bucky plan -h graphite-1 --add graphite-4:2003\n\
+        \x20 bucky plan -h graphite-1 --remove graphite-2 --rate 50M\n\
+        \x20 bucky plan -h graphite-1 --ring new.json -o plan.json"
+)]
+pub(crate) struct Args {
+    /// Plan for the ring in this file (such as the output of `bucky ring from`)
+    ///
+    /// `-` is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["add", "remove"], required_unless_present_any = ["add", "remove"], help_heading = heading::SELECTION)]
+    ring: Option<PathBuf>,
+    /// Add this node to the end of the ring in use; may be given several times
+    #[arg(long, value_name = "NODE", action = clap::ArgAction::Append, help_heading = heading::SELECTION)]
+    add: Vec<String>,
+    /// Remove this node, or all nodes of this host, from the ring in use; may be given several times
+    #[arg(long, value_name = "NODE", action = clap::ArgAction::Append, value_delimiter = ',', help_heading = heading::SELECTION)]
+    remove: Vec<String>,
+    /// Wait for a new scan of all nodes first
+    #[arg(short = 'f', long, help_heading = heading::SELECTION)]
+    force: bool,
+    /// Space to keep free on destinations, as 5% or 50G
+    #[arg(long, value_name = "SPACE", default_value = "5%", help_heading = heading::LIMITS)]
+    reserve: Reserve,
+    /// Show how long it takes at this many bytes a second, all nodes together, such as 50M or 400Mbit
+    #[arg(long, value_name = "BYTES", value_parser = bandwidth, help_heading = heading::LIMITS)]
+    rate: Option<NonZeroU64>,
+    /// Show all pairs of nodes, not only those that send most
+    #[arg(long, help_heading = heading::OUTPUT)]
+    all: bool,
+    /// Print a JSON object
+    #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
+    json: bool,
+    /// Write the plan to this file, for `bucky rebalance --plan`
+    #[arg(short = 'o', long, value_name = "FILE", help_heading = heading::OUTPUT)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    if args.cluster.single {
+        return Err(UsageError::because("a plan is for all nodes; leave out -s"));
+    }
+    let (client, seed) = (args.cluster.client()?, args.cluster.host()?);
+    let (scope, verbose) = (Scope::All, args.cluster.verbose);
+    let cluster = Cluster::discover_healthy(client, seed, scope, verbose, output).await?;
+    let ring = planned_ring(&args, &cluster, output)?;
+    for warning in ring.warnings() {
+        output.say(format_args!("bucky: the planned ring: {warning}"));
+    }
+    let mut planned = ring_plan::plan(&cluster, &ring, args.reserve, args.force, output).await?;
+    if let Some(rate) = args.rate {
+        planned.plan.set_rate(rate);
+    }
+    if let Some(path) = &args.output {
+        planned.plan.write(path)?;
+    }
+    if args.json {
+        output.data_line(planned.plan.to_json()?)?;
+    } else {
+        let shown = if args.all { PairsShown::All } else { PairsShown::Most };
+        output.data_line(ring_plan::text(&planned, shown))?;
+    }
+    planned.moves.shortages().iter().for_each(|line| output.say(format_args!("bucky: {line}")));
+    Ok(Outcome::Done)
+}
+
+/// The ring that is planned, checked.
+fn planned_ring(args: &Args, cluster: &Cluster, output: &Output) -> anyhow::Result<Ring> {
+    let spec = match &args.ring {
+        Some(path) => read_ring(path, output)?.spec().clone(),
+        None => changed_ring(args, cluster.ring()?.spec())?,
+    };
+    Ring::new(spec)
+        .map_err(|error| UsageError::because(format!("the planned ring: {}", chain(&error))))
+}
+
+fn changed_ring(args: &Args, spec: &RingSpec) -> anyhow::Result<RingSpec> {
+    let add = read_nodes(&args.add)
+        .map_err(|error| UsageError::because(format!("--add: {}", chain(&error))))?;
+    ring_plan::changed(spec, &add, &args.remove).map_err(UsageError::because)
+}

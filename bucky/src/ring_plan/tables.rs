@@ -1,0 +1,160 @@
+//! A plan as text for people.
+
+use std::time::Duration;
+
+use bucky_ring::RingDocument;
+
+use super::PlannedMove;
+use super::document::RingPlan;
+use crate::counted;
+use crate::output::{Table, human_bytes, human_count, human_duration};
+use crate::plan::{self, PlanRow};
+
+/// How many pairs of nodes are shown if not all are.
+const PAIRS: usize = 20;
+
+/// Which pairs of nodes are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PairsShown {
+    /// Those that send most.
+    Most,
+    /// All.
+    All,
+}
+
+/// The plan as text.
+pub(crate) fn text(planned: &PlannedMove, shown: PairsShown) -> String {
+    let PlannedMove { plan, moves } = planned;
+    let mut parts = vec![rings(plan), nodes(plan).to_string()];
+    if moves.rows.is_empty() {
+        parts.push("No metric would move.".to_owned());
+    } else {
+        parts.push(pairs(&moves.rows, shown));
+        parts.push(room(planned).to_string());
+    }
+    parts.push(summary(plan));
+    parts.join("\n\n")
+}
+
+fn rings(plan: &RingPlan) -> String {
+    let line = |document: &RingDocument| {
+        document.to_spec().map_or_else(|error| error.to_string(), |spec| spec.summary())
+    };
+    format!("Ring: {}\nThen: {}", line(&plan.ring_before), line(&plan.ring_after))
+}
+
+fn nodes(plan: &RingPlan) -> Table {
+    let mut table =
+        Table::new(&["NODE", ">METRICS", ">THEN", ">SHARE", ">THEN", ">BYTES", ">THEN"]);
+    for node in &plan.nodes {
+        let about = if node.one_in > 1 { "~" } else { "" };
+        table.row(vec![
+            node.node.to_string(),
+            human_count(node.before.metrics),
+            human_count(node.after.metrics),
+            percent(node.share_before),
+            percent(node.share_after),
+            format!("{about}{}", human_bytes(node.before.bytes)),
+            format!("{about}{}", human_bytes(node.after.bytes)),
+        ]);
+    }
+    table
+}
+
+fn pairs(rows: &[PlanRow], shown: PairsShown) -> String {
+    if shown == PairsShown::All || rows.len() <= PAIRS {
+        return plan::pairs(rows.iter()).to_string();
+    }
+    let mut order: Vec<(usize, &PlanRow)> = rows.iter().enumerate().collect();
+    order.sort_by_key(|(index, row)| (std::cmp::Reverse(row.load.bytes), *index));
+    let table = plan::pairs(order.iter().take(PAIRS).map(|(_, row)| *row));
+    let rest = &order[PAIRS..];
+    let metrics = rest.iter().map(|(_, row)| row.load.metrics).sum();
+    let bytes = rest.iter().map(|(_, row)| row.load.bytes).sum();
+    format!(
+        "{table}\n{} with {}, {} (--all shows them)",
+        counted::counted(rest.len() as u64, "more pair", "more pairs"),
+        counted::metrics(metrics),
+        human_bytes(bytes)
+    )
+}
+
+fn room(planned: &PlannedMove) -> Table {
+    let mut table =
+        Table::new(&["DESTINATION", ">METRICS", ">GETS", ">FREE", ">INODES FREE", "FITS"]);
+    for destination in &planned.moves.destinations {
+        let unknown = || "?".to_owned();
+        let disk = destination.disk;
+        let inodes = disk.map_or_else(unknown, |disk| {
+            disk.free_inodes.map_or_else(|| "no limit".to_owned(), human_count)
+        });
+        table.row(vec![
+            destination.name(),
+            human_count(destination.load.metrics),
+            human_bytes(destination.load.bytes),
+            disk.map_or_else(unknown, |disk| human_bytes(disk.free_bytes)),
+            inodes,
+            planned.moves.fits_word(destination).to_owned(),
+        ]);
+    }
+    table
+}
+
+fn summary(plan: &RingPlan) -> String {
+    let mut lines = Vec::new();
+    lines.push(format!(
+        "{} would move; {} would be sent, in {}.",
+        counted::metrics(plan.leaves.metrics),
+        human_bytes(plan.sent.bytes),
+        counted::copies(plan.sent.metrics)
+    ));
+    lines.push(format!(
+        "Largest/smallest node: by metrics {}, then {}; by bytes {}, then {}.",
+        times(plan.spread.before.by_metrics),
+        times(plan.spread.after.by_metrics),
+        times(plan.spread.before.by_bytes),
+        times(plan.spread.after.by_bytes)
+    ));
+    if let (Some(rate), Some(seconds)) = (plan.bytes_per_second, plan.seconds) {
+        lines.push(format!(
+            "At {}/s it takes {}.",
+            human_bytes(rate),
+            human_duration(Duration::from_secs(seconds))
+        ));
+    }
+    lines.extend(remarks(plan));
+    lines.join("\n")
+}
+
+/// What an operator should know about the numbers.
+fn remarks(plan: &RingPlan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if plan.nodes.iter().any(|node| node.one_in > 1) {
+        lines.push(
+            "~: estimated from a sample of the files that stay. What moves is counted file by file."
+                .to_owned(),
+        );
+    }
+    if plan.misplaced_before > 0 {
+        lines.push(format!(
+            "{} misplaced by the ring in use already. If their owners have them too, nodes will\nhold less than \
+             shown. For exact numbers, run `bucky rebalance` before the change.",
+            counted::metrics_are(plan.misplaced_before)
+        ));
+    }
+    if plan.unplaceable > 0 {
+        lines.push(format!(
+            "{} of unknown series would stay where they are.",
+            counted::counted(plan.unplaceable, "tagged file", "tagged files")
+        ));
+    }
+    lines
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "?".to_owned(), |ratio| format!("{ratio:.2}x"))
+}

@@ -1,0 +1,219 @@
+//! `bucky plan` says what a rebalance by another ring will do, before any daemon has that ring.
+
+use std::collections::BTreeMap;
+
+use bucky_ring::{Algorithm, Relay};
+use bucky_tests::TestCluster;
+use bucky_tests::cluster::ClusterPlan;
+use serde_json::Value;
+
+use crate::cluster;
+
+/// By source and destination, how many metrics and bytes.
+type Pairs = BTreeMap<(String, String), (u64, u64)>;
+
+/// A cluster whose daemons will have the ring of all nodes, and have that of the first three now. The last
+/// node does not run.
+fn before_it_grows(plan: ClusterPlan, metrics: usize) -> TestCluster {
+    let mut cluster = plan.lay();
+    cluster.scatter(metrics, &cluster.ring_of_first(3));
+    for member in members_of(&cluster, 3) {
+        (0..3).for_each(|node| drop(cluster.node_mut(node).remove_ring_member(&member)));
+    }
+    (0..3).for_each(|node| cluster.node_mut(node).start());
+    cluster
+}
+
+/// Gives all daemons the ring of all nodes.
+fn grow(cluster: &mut TestCluster) {
+    let members = members_of(cluster, 3);
+    for node in 0..3 {
+        cluster.node_mut(node).stop();
+        members.iter().for_each(|member| drop(cluster.node_mut(node).ring_member(member)));
+    }
+    cluster.start();
+}
+
+/// The nodes of the ring on one host.
+fn members_of(cluster: &TestCluster, node: usize) -> Vec<String> {
+    let host = cluster.node(node).host();
+    let nodes = cluster.ring().nodes().iter().filter(|node| node.host() == host);
+    nodes.map(ToString::to_string).collect()
+}
+
+fn planned(cluster: &TestCluster, args: &[&str]) -> Value {
+    let args = [&["plan", "-j", "--reserve", "0", "-o", "plan.json"], args].concat();
+    let plan = cluster.bucky(&args).assert_code(0);
+    serde_json::from_str(&plan.stdout).unwrap()
+}
+
+fn amount(value: &Value) -> (u64, u64) {
+    (value["metrics"].as_u64().unwrap(), value["bytes"].as_u64().unwrap())
+}
+
+fn pairs(plan: &Value) -> Pairs {
+    let host = |value: &Value| value.as_str().unwrap().rsplit_once(':').unwrap().0.to_owned();
+    let moves = plan["moves"].as_array().unwrap().iter();
+    moves.map(|pair| ((host(&pair["from"]), host(&pair["to"])), amount(pair))).collect()
+}
+
+/// What the daemons, which have the new ring now, count for a rebalance.
+fn counted(cluster: &TestCluster) -> Pairs {
+    let mut pairs = Pairs::new();
+    for (number, node) in cluster.nodes().iter().enumerate() {
+        let count = cluster.get(number, "/v1/misplaced?count=1").json();
+        for destination in count["destinations"].as_array().unwrap() {
+            let to: bucky_ring::Node = destination["node"].as_str().unwrap().parse().unwrap();
+            let pair = pairs.entry((node.host().to_owned(), to.host().to_owned())).or_default();
+            let (metrics, bytes) = amount(destination);
+            *pair = (pair.0 + metrics, pair.1 + bytes);
+        }
+    }
+    pairs
+}
+
+/// By node, how many metrics it has, and the lengths of their files.
+fn held(cluster: &TestCluster) -> Vec<(u64, u64)> {
+    let of_node = |node: &bucky_tests::Node| {
+        let names = node.metrics();
+        let bytes = names.iter().map(|name| node.path(name).metadata().unwrap().len()).sum();
+        (names.len() as u64, bytes)
+    };
+    cluster.nodes().iter().map(of_node).collect()
+}
+
+fn each_node(plan: &Value, field: &str) -> Vec<(u64, u64)> {
+    plan["nodes"].as_array().unwrap().iter().map(|node| amount(&node[field])).collect()
+}
+
+/// As `bucky` writes it.
+fn human_bytes(bytes: u64) -> String {
+    let (divisor, unit) = if bytes < 1 << 20 { (1 << 10, "KiB") } else { (1 << 20, "MiB") };
+    let tenths = bytes * 10 / divisor;
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+#[test]
+fn a_plan_predicts_the_rebalance_of_every_kind_of_ring() {
+    let kinds: [fn(ClusterPlan) -> ClusterPlan; 6] = [
+        |plan| plan,
+        |plan| plan.algorithm(Algorithm::Fnv1a).relay(Relay::CarbonCRelay),
+        |plan| plan.algorithm(Algorithm::JumpFnv1a),
+        |plan| plan.relay(Relay::Carbon).replication_factor(2),
+        |plan| {
+            plan.algorithm(Algorithm::JumpFnv1a).relay(Relay::CarbonCRelay).replication_factor(2)
+        },
+        |plan| plan.instances(&["a", "b"]),
+    ];
+    for kind in kinds {
+        let mut cluster = before_it_grows(kind(cluster(4)), 400);
+        let what = cluster.ring().spec().summary();
+        let ledger = cluster.ledger();
+        let added: Vec<String> = members_of(&cluster, 3);
+        let added: Vec<&str> = added.iter().flat_map(|member| ["--add", member]).collect();
+        let plan = planned(&cluster, &added);
+        assert_eq!(each_node(&plan, "before"), held(&cluster), "{what}");
+        assert_eq!(plan["nodes"][3]["answered"], false, "{what}");
+        assert!(plan["leaves"]["metrics"].as_u64().unwrap() > 30, "{what}: {plan}");
+
+        grow(&mut cluster);
+        assert_eq!(pairs(&plan), counted(&cluster), "{what}");
+        let run = cluster.bucky(&["rebalance", "--plan", "plan.json"]).assert_code(0);
+        let (metrics, _) = amount(&plan["leaves"]);
+        let (_, bytes) = amount(&plan["sent"]);
+        let run = run
+            .assert_stderr_has(&format!("\n{metrics} metrics moved: "))
+            .assert_stderr_has("Done.");
+        assert!(run.stderr.contains(&human_bytes(bytes)), "{what}: {bytes} of {run}");
+        cluster.assert_all_in_place(&ledger);
+        assert_eq!(each_node(&plan, "after"), held(&cluster), "{what}");
+    }
+}
+
+/// Two copies of each metric: what leaves a node goes to both owners, one of which has it already.
+#[test]
+fn a_node_that_leaves_is_planned_and_drained_by_the_plan() {
+    for copies in [1, 2] {
+        let mut cluster = cluster(4).relay(Relay::Carbon).replication_factor(copies).lay();
+        cluster.scatter(300, cluster.ring());
+        cluster.start();
+        let ledger = cluster.ledger();
+        let host = cluster.node(3).host().to_owned();
+        let plan = planned(&cluster, &["--remove", &host]);
+        assert_eq!(plan["nodes"][3]["in_ring_after"], false);
+        assert_eq!(each_node(&plan, "after")[3], (0, 0));
+
+        let member = members_of(&cluster, 3).remove(0);
+        for node in 0..4 {
+            cluster.node_mut(node).stop();
+            cluster.node_mut(node).remove_ring_member(&member);
+        }
+        cluster.start();
+        cluster.bucky(&["rebalance", "--plan", "plan.json"]).assert_code(0);
+        assert_eq!(each_node(&plan, "after"), held(&cluster), "{copies} copies");
+        cluster.wait_until_no_tombstones();
+        let findings = ledger.compare(&cluster.ledger(), &cluster.ring_of_first(3));
+        assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+    }
+}
+
+#[test]
+fn a_plan_is_refused_on_a_cluster_that_it_was_not_made_for() {
+    let mut cluster = before_it_grows(cluster(4), 300);
+    let member = members_of(&cluster, 3).remove(0);
+    planned(&cluster, &["--add", &member]);
+    let refused = |cluster: &TestCluster, reason: &str| {
+        let run = cluster.bucky(&["rebalance", "--plan", "plan.json"]).assert_code(3);
+        run.assert_stderr_has(reason).assert_stderr_has("nothing was moved");
+    };
+    refused(&cluster, "still have the old ring");
+
+    // More than one metric in a hundred is new on a node.
+    let node = cluster.node(1);
+    let content = std::fs::read(node.path(&node.metrics()[0])).unwrap();
+    (0..10).for_each(|number| node.put(&format!("new.m{number}"), &content));
+    let held = held(&cluster);
+    grow(&mut cluster);
+    let found = held[1].0;
+    let addr = cluster.node(1).addr();
+    refused(
+        &cluster,
+        &format!("{addr} has {found} metrics, and the plan was made with {}", found - 10),
+    );
+    assert_eq!(self::held(&cluster), held);
+
+    cluster.bucky(&["rebalance", "--plan", "nope.json"]).assert_stderr_has("cannot read the plan");
+    cluster.bucky(&["rebalance", "--plan", "plan.json", "-r", "a"]).assert_code(2);
+}
+
+#[test]
+fn a_plan_is_for_people_too_and_changes_nothing() {
+    let cluster = before_it_grows(cluster(4), 200);
+    let before = cluster.written();
+    let member = members_of(&cluster, 3).remove(0);
+    let host = cluster.node(3).host().to_owned();
+    let plan = cluster
+        .bucky(&["plan", "--add", &member, "--rate", "64K", "--reserve", "0"])
+        .assert_code(0);
+    let plan = plan
+        .assert_stdout_has("Ring: carbon, carbon_ch arithmetic of buckytools")
+        .assert_stdout_has("\nThen: carbon")
+        .assert_stdout_has("Largest/smallest node: by metrics ")
+        .assert_stdout_has("At 64.0 KiB/s it takes ");
+    let too_long: Vec<&str> =
+        plan.stdout.lines().filter(|line| line.chars().count() > 80).collect();
+    assert_eq!(too_long, [""; 0]);
+    assert!(plan.stderr.contains(&format!("{host}:")) && plan.stderr.contains("counts as empty"));
+    assert_eq!(cluster.written(), before);
+
+    for (args, code, said) in [
+        (&["plan"][..], 2, "--ring"),
+        (&["plan", "--remove", "nope"], 2, "the ring has no node nope; its nodes are"),
+        (&["plan", "--add", &cluster.ring().nodes()[0].to_string()], 2, "already"),
+        (&["plan", "--add", "a b"], 2, "--add"),
+        (&["plan", "--add", &member, "-s"], 2, "leave out -s"),
+    ] {
+        let refused = cluster.bucky(args).assert_code(code);
+        assert!(refused.stderr.contains(said), "{refused}");
+    }
+}
