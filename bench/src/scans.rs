@@ -29,10 +29,11 @@ const PEAK: Figure = Figure::memory("names: the daemon's peak", Bar::AtMost(80.0
 const LIST: Figure = Figure::ratio("names: the whole list / (find to grep)", Bar::AtMost(0.5));
 const REGEX: Figure = Figure::ratio("names: a regex / (find to grep)", Bar::AtMost(0.5));
 const MISPLACED: Figure = Figure::ratio("names: misplaced / (find to grep)", Bar::AtMost(0.5));
+const PLAN: Figure = Figure::ratio("names: a plan / misplaced, counted", Bar::AtMost(2.0));
 
 /// Measures the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
-    if !table.wants_any(&[SCAN, RESIDENT, PEAK, LIST, REGEX, MISPLACED]) {
+    if !table.wants_any(&[SCAN, RESIDENT, PEAK, LIST, REGEX, MISPLACED, PLAN]) {
         return;
     }
     let names = plan.scaled(NAMES);
@@ -102,6 +103,8 @@ impl Store {
         let host = self.cluster.node(0).host();
         let misplaced = format!("/v1/misplaced?host={host}");
         table.add(&MISPLACED, ratio(self.get(&misplaced, names / 2), all));
+        let counted = self.get(&format!("{misplaced}&count=1"), 0);
+        table.add(&PLAN, ratio(self.plan(), counted));
     }
 
     fn peer(&self, pattern: &str) -> Duration {
@@ -113,6 +116,19 @@ impl Store {
             out.display()
         );
         measure::shell(&command).wall
+    }
+
+    /// How long a plan for the daemon's own ring takes: the metrics that leave are those that are misplaced.
+    fn plan(&self) -> Duration {
+        let ring = self.cluster.get(0, "/hashring").json();
+        let body = serde_json::json!({ "ring": ring, "host": self.cluster.node(0).host() });
+        let request = self.cluster.path("plan-request");
+        std::fs::write(&request, body.to_string()).unwrap();
+        let mut curl = Command::new("curl");
+        curl.args(["-gsSf", &self.cluster.url(0, "/v1/plan"), "-o", "/dev/null"])
+            .args(["-H", "Content-Type: application/json", "--data-binary"])
+            .arg(format!("@{}", request.display()));
+        measure::run(curl).wall
     }
 
     /// How long an answer takes; it must have at least `lines` lines.
