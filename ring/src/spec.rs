@@ -63,6 +63,12 @@ impl RingSpec {
         differences
     }
 
+    /// Whether each metric has exactly one owner. By aggregation rules it may have several, whatever the
+    /// replication factor.
+    pub fn has_one_owner_each(&self) -> bool {
+        self.replication_factor == 1 && self.aggregation.is_none()
+    }
+
     /// 16 hexadecimal digits that are equal for equal specs: the 64-bit XXH3 of the ring document with an
     /// empty `Name` and all optional keys. It distinguishes rings at a glance; it does not protect against
     /// forgery.

@@ -75,7 +75,7 @@ pub(crate) async fn run(
             .await?
             .with_series(&order.series);
     let ring = cluster.ring()?;
-    if ring.spec().replication_factor == 1 {
+    if ring.spec().has_one_owner_each() {
         output.say(format_args!(
             "The replication factor is 1: each metric has only one owner, so there is no other owner to copy \
              it from. To move misplaced metrics to their owners: bucky rebalance -h {}",

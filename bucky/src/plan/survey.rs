@@ -153,7 +153,7 @@ pub(crate) async fn count(
     // Nor does it show which metrics go to which volume of an owner.
     let has_volumes = fleet.members.iter().any(|node| !node.volumes.is_empty());
     let is_exact = !has_volumes
-        && (spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once));
+        && (spec.has_one_owner_each() || (selection.allowed.is_none() && is_host_once));
     match &source.method {
         StrayMethod::Asked { host } if is_exact => {
             let count = asked(fleet, source, host.clone(), selection, output).await?;
