@@ -80,4 +80,7 @@ pub struct PlanDestination {
     /// The part of it that the host is not expected to have yet. A metric that several nodes send to the host
     /// is in the answer of one of them.
     pub arrives: MetricAmount,
+    /// Metrics that the host will own and is not expected to have, and that `rebalance` does not send, because
+    /// no node that has them must give them up. `heal` copies them. Each is in the answer of one node.
+    pub lacks: u64,
 }

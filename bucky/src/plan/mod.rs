@@ -164,12 +164,12 @@ impl Plan {
         short.flatten().collect()
     }
 
-    /// Whether what a destination gets fits, for a table.
     /// Whether what a destination with known room gets fits.
     pub(crate) fn fits(&self, destination: &Destination) -> bool {
         self.shortage(destination).is_none()
     }
 
+    /// Whether what a destination gets fits, for a table.
     pub(crate) fn fits_word(&self, destination: &Destination) -> &'static str {
         match destination.disk {
             None => "?",

@@ -142,6 +142,7 @@ mod tests {
             leaves: MetricAmount::default(),
             unplaceable: 0,
             misplaced_before: 0,
+            lacking_after: 0,
             spread: Spreads { before: none, after: none },
             bytes_per_second: None,
             seconds: None,

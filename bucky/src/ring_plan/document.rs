@@ -38,6 +38,8 @@ pub(crate) struct RingPlan {
     pub(crate) unplaceable: u64,
     /// Metrics that are misplaced by the ring in use already.
     pub(crate) misplaced_before: u64,
+    /// Copies that owners will lack after the move, because no node must give them up: `bucky heal` makes them.
+    pub(crate) lacking_after: u64,
     /// How evenly metrics and bytes are spread.
     pub(crate) spread: Spreads,
     /// Bytes a second, all nodes together, if they are known.

@@ -45,6 +45,10 @@ pub(super) fn add_up(
             let Some(to) = by_host.get(destination.host.as_str()).copied() else { continue };
             gets[to].add(destination.sent);
             arrives[to].add(destination.arrives);
+            all.lacking += destination.lacks;
+            if destination.sent.metrics == 0 {
+                continue;
+            }
             let MetricAmount { metrics, bytes } = destination.sent;
             let (from, to) = (node.addr.clone(), counts[to].addr.clone());
             rows.push(PlanRow { from, to, load: Load { metrics, bytes, unknown: 0 } });
@@ -74,6 +78,7 @@ pub(super) fn add_up(
         leaves: all.leaves,
         unplaceable: all.unplaceable,
         misplaced_before: all.misplaced_before,
+        lacking_after: all.lacking,
         spread,
         bytes_per_second: None,
         seconds: None,
@@ -88,6 +93,7 @@ struct MoveTotals {
     leaves: MetricAmount,
     unplaceable: u64,
     misplaced_before: u64,
+    lacking: u64,
 }
 
 impl MoveTotals {
@@ -190,6 +196,7 @@ mod tests {
             host: (*host).to_owned(),
             sent: amount(*sent),
             arrives: amount(*arrives),
+            lacks: 0,
         });
         let count = PlanCount {
             held: amount(held),

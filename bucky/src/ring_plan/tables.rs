@@ -142,6 +142,13 @@ fn remarks(plan: &RingPlan) -> Vec<String> {
             counted::metrics_are(plan.misplaced_before)
         ));
     }
+    if plan.lacking_after > 0 {
+        lines.push(format!(
+            "{} will be missing at owners: no node has to give these metrics up, so nothing\nmoves them. Run `bucky \
+             heal` after the change.",
+            counted::copies(plan.lacking_after)
+        ));
+    }
     if plan.unplaceable > 0 {
         lines.push(format!(
             "{} of unknown series would stay where they are.",

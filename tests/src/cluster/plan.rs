@@ -1,6 +1,8 @@
 //! The plan of a cluster: the nodes, ring and flags that a test needs.
 
-use bucky_ring::{Algorithm, Relay, Ring, RingSpec};
+use std::sync::Arc;
+
+use bucky_ring::{AggregationRules, Algorithm, Relay, Ring, RingSpec};
 
 use super::{TestCluster, host_number};
 use crate::address::Network;
@@ -30,6 +32,7 @@ pub struct ClusterPlan {
     algorithm: Algorithm,
     relay: Option<Relay>,
     replication_factor: usize,
+    rules: Option<&'static str>,
     flags: Vec<String>,
     gates: Vec<usize>,
     link: Option<LinkSpec>,
@@ -46,6 +49,7 @@ impl ClusterPlan {
             algorithm: Algorithm::Carbon,
             relay: None,
             replication_factor: 1,
+            rules: None,
             flags: Vec::new(),
             gates: Vec::new(),
             link: None,
@@ -84,6 +88,13 @@ impl ClusterPlan {
     #[must_use]
     pub fn replication_factor(mut self, copies: usize) -> Self {
         self.replication_factor = copies;
+        self
+    }
+
+    /// The relay has these aggregation rules.
+    #[must_use]
+    pub fn aggregation_rules(mut self, rules: &'static str) -> Self {
+        self.rules = Some(rules);
         self
     }
 
@@ -132,6 +143,13 @@ impl ClusterPlan {
         let members = self.members(&hosts[..self.in_ring]);
         let ring = self.ring(&members);
         let link = self.link.map(Link::new);
+        let mut args = self.args(&members);
+        if let Some(rules) = self.rules {
+            let path = folder.path().join("aggregation-rules.conf");
+            std::fs::write(&path, rules).unwrap();
+            let path = path.to_str().unwrap().to_owned();
+            args.splice(0..0, ["--aggregation-rules".to_owned(), path]);
+        }
         let nodes = hosts.iter().enumerate().map(|(number, host)| {
             let is_gated = self.gates.contains(&number);
             let behind = network.behind_gate(host_number(number));
@@ -148,7 +166,7 @@ impl ClusterPlan {
                 gate: is_gated.then(|| Gate::open(addr(network, number), listen)),
                 folder: node_folder,
                 program: self.programs.buckyd.into(),
-                args: self.args(&members),
+                args: args.clone(),
                 launch: Launch::Plain,
                 token: None,
                 daemon: None,
@@ -180,7 +198,7 @@ impl ClusterPlan {
             replication_factor: self.replication_factor,
             diverse_replicas: false,
             tagged_names,
-            aggregation: None,
+            aggregation: self.rules.map(|rules| Arc::new(AggregationRules::parse(rules).unwrap())),
         })
         .unwrap()
     }

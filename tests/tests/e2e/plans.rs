@@ -1,6 +1,6 @@
 //! `bucky plan` says what a rebalance by another ring will do, before any daemon has that ring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bucky_ring::{Algorithm, Relay};
 use bucky_tests::TestCluster;
@@ -8,6 +8,11 @@ use bucky_tests::cluster::ClusterPlan;
 use serde_json::Value;
 
 use crate::cluster;
+
+/// Carbon sends a name that a rule matches to the nodes of each output.
+const RULES: &str = "all.http.<field>.<code> (60) = sum shop.*.http.<field>.<code>\n\
+                     all.hosts.<host> (60) = count shop.<host>.http.status.*\n\
+                     all.stores.<store> (60) = sum shop.orders.*.<store>.*\n";
 
 /// By source and destination, how many metrics and bytes.
 type Pairs = BTreeMap<(String, String), (u64, u64)>;
@@ -57,19 +62,41 @@ fn pairs(plan: &Value) -> Pairs {
     moves.map(|pair| ((host(&pair["from"]), host(&pair["to"])), amount(pair))).collect()
 }
 
-/// What the daemons, which have the new ring now, count for a rebalance.
-fn counted(cluster: &TestCluster) -> Pairs {
+/// What the daemons, which have the new ring now, name for a rebalance.
+fn named(cluster: &TestCluster) -> Pairs {
     let mut pairs = Pairs::new();
     for (number, node) in cluster.nodes().iter().enumerate() {
-        let count = cluster.get(number, "/v1/misplaced?count=1").json();
-        for destination in count["destinations"].as_array().unwrap() {
-            let to: bucky_ring::Node = destination["node"].as_str().unwrap().parse().unwrap();
-            let pair = pairs.entry((node.host().to_owned(), to.host().to_owned())).or_default();
-            let (metrics, bytes) = amount(destination);
-            *pair = (pair.0 + metrics, pair.1 + bytes);
+        for line in cluster.get(number, "/v1/misplaced?stat=1").text().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let owners = line["owners"].as_array().unwrap().iter();
+            let owner =
+                |owner: &Value| owner.as_str().unwrap().parse::<bucky_ring::Node>().unwrap();
+            let hosts: BTreeSet<String> =
+                owners.map(|name| owner(name).host().to_owned()).collect();
+            for host in hosts {
+                let pair = pairs.entry((node.host().to_owned(), host)).or_default();
+                *pair = (pair.0 + 1, pair.1 + line["bytes"].as_u64().unwrap());
+            }
         }
     }
     pairs
+}
+
+/// The pairs that `rebalance --no-op` prints, as it prints them.
+fn printed(cluster: &TestCluster) -> BTreeSet<String> {
+    let plan = cluster.bucky(&["rebalance", "--no-op"]).assert_code(0);
+    let lines = plan.stdout.lines().skip(1).take_while(|line| !line.is_empty());
+    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// The pairs of `plan`, as `rebalance` prints them.
+fn as_printed(plan: &Value) -> BTreeSet<String> {
+    let line = |pair: &Value| {
+        let (metrics, bytes) = amount(pair);
+        let (from, to) = (pair["from"].as_str().unwrap(), pair["to"].as_str().unwrap());
+        format!("{from} {to} {metrics} {}", human_bytes(bytes))
+    };
+    plan["moves"].as_array().unwrap().iter().map(line).collect()
 }
 
 /// By node, how many metrics it has, and the lengths of their files.
@@ -95,7 +122,7 @@ fn human_bytes(bytes: u64) -> String {
 
 #[test]
 fn a_plan_predicts_the_rebalance_of_every_kind_of_ring() {
-    let kinds: [fn(ClusterPlan) -> ClusterPlan; 6] = [
+    let kinds: [fn(ClusterPlan) -> ClusterPlan; 7] = [
         |plan| plan,
         |plan| plan.algorithm(Algorithm::Fnv1a).relay(Relay::CarbonCRelay),
         |plan| plan.algorithm(Algorithm::JumpFnv1a),
@@ -104,6 +131,7 @@ fn a_plan_predicts_the_rebalance_of_every_kind_of_ring() {
             plan.algorithm(Algorithm::JumpFnv1a).relay(Relay::CarbonCRelay).replication_factor(2)
         },
         |plan| plan.instances(&["a", "b"]),
+        |plan| plan.relay(Relay::Carbon).instances(&["a", "b"]).aggregation_rules(RULES),
     ];
     for kind in kinds {
         let mut cluster = before_it_grows(kind(cluster(4)), 400);
@@ -117,7 +145,8 @@ fn a_plan_predicts_the_rebalance_of_every_kind_of_ring() {
         assert!(plan["leaves"]["metrics"].as_u64().unwrap() > 30, "{what}: {plan}");
 
         grow(&mut cluster);
-        assert_eq!(pairs(&plan), counted(&cluster), "{what}");
+        assert_eq!(pairs(&plan), named(&cluster), "{what}");
+        assert_eq!(as_printed(&plan), printed(&cluster), "{what}");
         let run = cluster.bucky(&["rebalance", "--plan", "plan.json"]).assert_code(0);
         let (metrics, _) = amount(&plan["leaves"]);
         let (_, bytes) = amount(&plan["sent"]);
@@ -125,8 +154,14 @@ fn a_plan_predicts_the_rebalance_of_every_kind_of_ring() {
             .assert_stderr_has(&format!("\n{metrics} metrics moved: "))
             .assert_stderr_has("Done.");
         assert!(run.stderr.contains(&human_bytes(bytes)), "{what}: {bytes} of {run}");
-        cluster.assert_all_in_place(&ledger);
         assert_eq!(each_node(&plan, "after"), held(&cluster), "{what}");
+        let lacking = plan["lacking_after"].as_u64().unwrap();
+        assert_eq!(lacking > 0, cluster.ring().spec().aggregation.is_some(), "{what}");
+        if lacking > 0 {
+            let heal = cluster.bucky(&["heal"]).assert_code(0);
+            assert!(heal.stderr.contains(&format!("{lacking} ")), "{what}: {lacking} of {heal}");
+        }
+        cluster.assert_all_in_place(&ledger);
     }
 }
 

@@ -50,7 +50,7 @@ async fn a_node_counts_what_another_ring_would_move() {
     // The same metrics, seen from a node that no ring has: everything but the local metric and the file
     // without a series.
     let elsewhere = plan(&daemon, &json!({"ring": ring(&["a"]), "host": "z"})).await;
-    let all = PlanDestination { host: "a".into(), sent: amount(41), arrives: amount(41) };
+    let all = PlanDestination { host: "a".into(), sent: amount(41), arrives: amount(41), lacks: 0 };
     assert_eq!(elsewhere.destinations, [all]);
     assert_eq!(elsewhere.misplaced_now, 41);
 

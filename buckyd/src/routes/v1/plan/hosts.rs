@@ -31,6 +31,8 @@ pub(super) enum Fate {
     Stays {
         /// This host does not own it by the ring in use.
         is_misplaced_now: bool,
+        /// Nobody sends it, and this node speaks for all that have it.
+        is_first: bool,
     },
     /// It is sent to the hosts that own the metric.
     Leaves {
@@ -45,7 +47,7 @@ impl Fate {
     /// Whether this host does not own the metric by the ring in use.
     pub(super) fn is_misplaced_now(self) -> bool {
         match self {
-            Self::Stays { is_misplaced_now } | Self::Leaves { is_misplaced_now, .. } => {
+            Self::Stays { is_misplaced_now, .. } | Self::Leaves { is_misplaced_now, .. } => {
                 is_misplaced_now
             }
         }
@@ -62,7 +64,7 @@ impl Hosts {
                 *numbers.entry(host.to_owned()).or_insert_with(|| {
                     let nothing = MetricAmount::default();
                     let host = host.to_owned();
-                    gets.push(PlanDestination { host, sent: nothing, arrives: nothing });
+                    gets.push(PlanDestination { host, sent: nothing, arrives: nothing, lacks: 0 });
                     u32::try_from(gets.len() - 1).unwrap_or(u32::MAX)
                 })
             };
@@ -85,11 +87,22 @@ impl Hosts {
         each_once(&mut self.owned_by, &self.then, after);
         let is_here = |host: &u32| Some(*host) == self.here;
         let is_misplaced_now = !self.held_by.iter().any(is_here);
-        if self.owned_by.iter().any(is_here) {
-            return Fate::Stays { is_misplaced_now };
-        }
         let first = self.held_by.iter().find(|host| !self.owned_by.contains(*host));
+        if self.owned_by.iter().any(is_here) {
+            let is_first = first.is_none() && self.held_by.first().is_some_and(is_here);
+            return Fate::Stays { is_misplaced_now, is_first };
+        }
         Fate::Leaves { is_misplaced_now, is_first: first.is_some_and(is_here) }
+    }
+
+    /// Counts that nobody sends the last metric, which stays here, to its other owners.
+    pub(super) fn keep(&mut self, fate: Fate) {
+        let Fate::Stays { is_first: true, .. } = fate else { return };
+        for host in self.owned_by.iter().filter(|host| !self.held_by.contains(*host)) {
+            if let Some(gets) = self.gets.get_mut(*host as usize) {
+                gets.lacks += 1;
+            }
+        }
     }
 
     /// Counts that the last metric, which leaves, is sent. Its file has this length.
@@ -105,9 +118,10 @@ impl Hosts {
         }
     }
 
-    /// The hosts that get something.
+    /// The hosts that get or lack something.
     pub(super) fn destinations(self) -> Vec<PlanDestination> {
-        self.gets.into_iter().filter(|gets| gets.sent.metrics > 0).collect()
+        let is_part = |gets: &PlanDestination| gets.sent.metrics > 0 || gets.lacks > 0;
+        self.gets.into_iter().filter(is_part).collect()
     }
 }
 
@@ -135,6 +149,7 @@ mod tests {
             replication_factor: 1,
             diverse_replicas: false,
             tagged_names,
+            aggregation: None,
         })
         .unwrap()
     }
@@ -185,6 +200,27 @@ mod tests {
         assert_eq!(sent("old", &[A], &[A]), [("a".into(), true)], "a node to drain");
     }
 
+    /// More copies, or a rule of carbon's aggregator that matches now.
+    #[test]
+    fn an_owner_to_whom_nobody_sends_lacks_the_metric_once() {
+        let (now, then) = (ring(&["a:1", "b:1"]), ring(&["a:1", "b:1", "c:1"]));
+        let lacks = |here: &str, before: &[usize], after: &[usize]| {
+            let mut hosts = Hosts::of(&now, &then, here);
+            let fate = hosts.fate(before.iter().copied(), after.iter().copied());
+            hosts.keep(fate);
+            hosts
+                .destinations()
+                .iter()
+                .map(|host| (host.host.clone(), host.lacks))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lacks("a", &[A], &[A, C]), [("c".to_owned(), 1)]);
+        assert_eq!(lacks("a", &[A, B], &[B, A, C]), [("c".to_owned(), 1)]);
+        assert_eq!(lacks("b", &[A, B], &[B, A, C]), [], "a speaks for both");
+        assert_eq!(lacks("a", &[A, B], &[A, C]), [], "b sends it");
+        assert_eq!(lacks("a", &[A], &[A]), []);
+    }
+
     #[test]
     fn two_instances_of_a_host_are_one_destination() {
         let now = ring(&["a:1=x"]);
@@ -194,7 +230,7 @@ mod tests {
         assert_eq!(fate, Fate::Leaves { is_misplaced_now: false, is_first: true });
         hosts.send(fate, 7);
         let once = MetricAmount { metrics: 1, bytes: 7 };
-        let b = PlanDestination { host: "b".into(), sent: once, arrives: once };
+        let b = PlanDestination { host: "b".into(), sent: once, arrives: once, lacks: 0 };
         assert_eq!(hosts.destinations(), [b]);
     }
 
@@ -203,6 +239,6 @@ mod tests {
         let (now, then) = (ring(&["a:1", "b:1"]), ring(&["b:1"]));
         let mut hosts = Hosts::of(&now, &then, "b");
         let fate = hosts.fate([0].into_iter(), [0].into_iter());
-        assert_eq!(fate, Fate::Stays { is_misplaced_now: true });
+        assert_eq!(fate, Fate::Stays { is_misplaced_now: true, is_first: false });
     }
 }

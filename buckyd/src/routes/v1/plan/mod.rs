@@ -115,7 +115,10 @@ impl<'a> Counter<'a> {
                 };
                 let fate = self.hosts.fate(before, owners);
                 let counted = match fate {
-                    Fate::Stays { .. } => self.stay(name),
+                    Fate::Stays { .. } => {
+                        self.hosts.keep(fate);
+                        self.stay(name)
+                    }
                     Fate::Leaves { .. } => self.leave(name, fate),
                 };
                 if fate.is_misplaced_now() {
