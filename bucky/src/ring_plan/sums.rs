@@ -177,21 +177,26 @@ fn pair(row: &PlanRow) -> PairMove {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::cluster::test_cluster::document;
     use bucky_api::PlanDestination;
 
-    fn amount(metrics: u64) -> MetricAmount {
+    pub(in crate::ring_plan) fn amount(metrics: u64) -> MetricAmount {
         MetricAmount { metrics, bytes: metrics * 100 }
     }
 
-    fn ring(hosts: &[&str]) -> Ring {
+    pub(in crate::ring_plan) fn ring(hosts: &[&str]) -> Ring {
         Ring::new(document(hosts).to_spec().unwrap()).unwrap()
     }
 
     /// A node that holds some metrics, and sends some of them: to whom, how many, how many are new there.
-    fn node(host: &str, held: u64, leaves: u64, sends: &[(&str, u64, u64)]) -> NodeCount {
+    pub(in crate::ring_plan) fn node(
+        host: &str,
+        held: u64,
+        leaves: u64,
+        sends: &[(&str, u64, u64)],
+    ) -> NodeCount {
         let destinations = sends.iter().map(|(host, sent, arrives)| PlanDestination {
             host: (*host).to_owned(),
             sent: amount(*sent),

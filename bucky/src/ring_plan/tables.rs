@@ -131,21 +131,21 @@ fn remarks(plan: &RingPlan) -> Vec<String> {
     let mut lines = Vec::new();
     if plan.nodes.iter().any(|node| node.one_in > 1) {
         lines.push(
-            "~: estimated from a sample of the files that stay. What moves is counted file by file."
+            "~: from a sample of the files that stay. The files that move are all counted."
                 .to_owned(),
         );
     }
     if plan.misplaced_before > 0 {
         lines.push(format!(
-            "{} misplaced by the ring in use already. If their owners have them too, nodes will\nhold less than \
-             shown. For exact numbers, run `bucky rebalance` before the change.",
+            "{} misplaced by the ring in use already. If their owners have\nthem too, nodes \
+             will hold less than shown; `bucky rebalance` first for exact numbers.",
             counted::metrics_are(plan.misplaced_before)
         ));
     }
     if plan.lacking_after > 0 {
         lines.push(format!(
-            "{} will be missing at owners: no node has to give these metrics up, so nothing\nmoves them. Run `bucky \
-             heal` after the change.",
+            "{} will be missing at owners, because no node has to give them up.\nAfter the \
+             change, `bucky heal` makes them.",
             counted::copies(plan.lacking_after)
         ));
     }
@@ -164,4 +164,62 @@ fn percent(share: f64) -> String {
 
 fn times(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "?".to_owned(), |ratio| format!("{ratio:.2}x"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::plan::room::Reserve;
+    use crate::ring_plan::sums::NodeCount;
+    use crate::ring_plan::sums::add_up;
+    use crate::ring_plan::sums::tests::{node, ring};
+
+    fn shown(counts: &[NodeCount], shown: PairsShown) -> String {
+        let hosts: Vec<&str> = counts.iter().map(|node| node.host.as_str()).collect();
+        let (now, then) = (ring(&hosts[..hosts.len() - 1]), ring(&hosts));
+        let mut planned = add_up(&now, &then, counts, Reserve::NONE);
+        planned.plan.set_rate(NonZeroU64::new(1000).unwrap());
+        text(&planned, shown)
+    }
+
+    #[test]
+    fn a_plan_shows_each_node_now_and_then_who_sends_and_what_fits() {
+        let mut new = node("graphite-4", 0, 0, &[]);
+        (new.count, new.disk) = (None, None);
+        let mut old = [
+            node("graphite-1", 12_000, 3_000, &[("graphite-4", 3_000, 3_000)]),
+            node("graphite-2", 11_000, 2_700, &[("graphite-4", 2_700, 2_700)]),
+            node("graphite-3", 9_000, 10, &[("graphite-1", 10, 10)]),
+        ];
+        for count in old.iter_mut().filter_map(|node| node.count.as_mut()) {
+            (count.misplaced_now, count.unplaceable, count.one_in) = (1, 2, 7);
+        }
+        let [one, two, three] = old;
+        insta::assert_snapshot!(shown(&[one, two, three, new], PairsShown::Most));
+    }
+
+    #[test]
+    fn of_many_pairs_those_that_send_most_are_shown_and_the_others_added_up() {
+        let hosts: Vec<String> = (0..8).map(|number| format!("g{number}")).collect();
+        let sends = |from: usize| -> Vec<(&str, u64, u64)> {
+            let others = (0..8_usize).filter(move |to| *to != from);
+            others.map(|to| (hosts[to].as_str(), (from * 8 + to) as u64 + 1, 0)).collect()
+        };
+        let counts: Vec<NodeCount> =
+            (0..8).map(|from| node(&hosts[from], 1_000, 100, &sends(from))).collect();
+        let most = shown(&counts, PairsShown::Most);
+        // Pairs send 1 to 63 metrics. Those that send 42 and more are shown.
+        assert!(most.contains("\n36 more pairs with 766 metrics, "), "{most}");
+        assert!(most.contains("g7:4242") && !most.contains("\ng0:4242  g1:4242"), "{most}");
+        assert!(shown(&counts, PairsShown::All).contains("\ng0:4242  g1:4242"));
+    }
+
+    #[test]
+    fn a_plan_without_a_move_says_so() {
+        let text = shown(&[node("a", 10, 0, &[]), node("b", 0, 0, &[])], PairsShown::Most);
+        assert!(text.contains("No metric would move."), "{text}");
+        assert!(text.contains("by metrics 1.00x, then ?"), "{text}");
+    }
 }

@@ -23,7 +23,9 @@ fn before_it_grows(plan: ClusterPlan, metrics: usize) -> TestCluster {
     let mut cluster = plan.lay();
     cluster.scatter(metrics, &cluster.ring_of_first(3));
     for member in members_of(&cluster, 3) {
-        (0..3).for_each(|node| drop(cluster.node_mut(node).remove_ring_member(&member)));
+        for node in 0..3 {
+            cluster.node_mut(node).remove_ring_member(&member);
+        }
     }
     (0..3).for_each(|node| cluster.node_mut(node).start());
     cluster
@@ -34,7 +36,9 @@ fn grow(cluster: &mut TestCluster) {
     let members = members_of(cluster, 3);
     for node in 0..3 {
         cluster.node_mut(node).stop();
-        members.iter().for_each(|member| drop(cluster.node_mut(node).ring_member(member)));
+        for member in &members {
+            cluster.node_mut(node).ring_member(member);
+        }
     }
     cluster.start();
 }

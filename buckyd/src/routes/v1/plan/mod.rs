@@ -108,7 +108,7 @@ impl<'a> Counter<'a> {
                 self.count.unplaceable += self.stay(name);
             }
             Place::Owned { owners, .. } => {
-                let before = match place(&*self.now, self.local_prefixes, &self.known, name) {
+                let before = match place(&self.now, self.local_prefixes, &self.known, name) {
                     Place::Owned { owners, .. } => owners,
                     // Both do not depend on the ring.
                     Place::Local | Place::Unplaceable => return,
