@@ -138,7 +138,7 @@ fn remarks(plan: &RingPlan) -> Vec<String> {
     if plan.misplaced_before > 0 {
         lines.push(format!(
             "{} misplaced by the ring in use already. If their owners have\nthem too, nodes \
-             will hold less than shown; `bucky rebalance` first for exact numbers.",
+             will hold less than shown. `bucky rebalance` makes this exact.",
             counted::metrics_are(plan.misplaced_before)
         ));
     }
