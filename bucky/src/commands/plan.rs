@@ -52,6 +52,14 @@ pub(crate) struct Args {
     /// Show how long it takes at this many bytes a second, all nodes together, such as 50M or 400Mbit
     #[arg(long, value_name = "BYTES", value_parser = bandwidth, help_heading = heading::LIMITS)]
     rate: Option<NonZeroU64>,
+    /// Look for instance names of the new nodes (jump rings: an order) that spread bytes more evenly
+    ///
+    /// The nodes count at most eight more rings, chosen from 500. Old nodes keep their names.
+    #[arg(long, help_heading = heading::SELECTION)]
+    suggest: bool,
+    /// Where --suggest begins; another number tries other names
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = bucky_flags::integer::<u64>(0..=i64::MAX), requires = "suggest", help_heading = heading::SELECTION, hide_short_help = true)]
+    seed: u64,
     /// Show all pairs of nodes, not only those that send most
     #[arg(long, help_heading = heading::OUTPUT)]
     all: bool,
@@ -81,6 +89,10 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     if let Some(rate) = args.rate {
         planned.plan.set_rate(rate);
     }
+    if args.suggest {
+        let (seed, reserve) = (args.seed, args.reserve);
+        ring_plan::suggest(&cluster, &ring, &mut planned, seed, reserve, output).await?;
+    }
     if let Some(path) = &args.output {
         planned.plan.write(path)?;
     }
@@ -89,6 +101,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     } else {
         let shown = if args.all { PairsShown::All } else { PairsShown::Most };
         output.data_line(ring_plan::text(&planned, shown))?;
+        if args.suggest {
+            output.data_line(ring_plan::suggested(&planned.plan))?;
+        }
     }
     planned.moves.shortages().iter().for_each(|line| output.say(format_args!("bucky: {line}")));
     Ok(Outcome::Done)

@@ -144,6 +144,7 @@ mod tests {
             misplaced_before: 0,
             lacking_after: 0,
             spread: Spreads { before: none, after: none },
+            suggestion: None,
             bytes_per_second: None,
             seconds: None,
         }

@@ -42,6 +42,9 @@ pub(crate) struct RingPlan {
     pub(crate) lacking_after: u64,
     /// How evenly metrics and bytes are spread.
     pub(crate) spread: Spreads,
+    /// A ring that spreads bytes more evenly, if one was looked for and found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) suggestion: Option<Suggestion>,
     /// Bytes a second, all nodes together, if they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bytes_per_second: Option<u64>,
@@ -120,6 +123,15 @@ pub(crate) struct Spreads {
     pub(crate) before: Spread,
     /// Over the nodes of the planned ring.
     pub(crate) after: Spread,
+}
+
+/// A ring like the planned one, with other instance names or another order of the new nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Suggestion {
+    /// The ring.
+    pub(crate) ring: RingDocument,
+    /// How evenly its nodes would hold metrics.
+    pub(crate) spread: Spread,
 }
 
 impl RingPlan {

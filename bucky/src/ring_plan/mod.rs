@@ -6,6 +6,7 @@
 pub(crate) mod check;
 mod document;
 mod next_ring;
+mod suggest;
 mod sums;
 mod tables;
 
@@ -18,8 +19,9 @@ use futures_util::{StreamExt, stream};
 
 pub(crate) use self::document::RingPlan;
 pub(crate) use self::next_ring::changed;
+pub(crate) use self::suggest::suggest;
 use self::sums::NodeCount;
-pub(crate) use self::tables::{PairsShown, text};
+pub(crate) use self::tables::{PairsShown, suggested, text};
 use crate::cluster::{Answer, Cluster, DaemonKind, Member, ask_member, store_of};
 use crate::inventory::refresh;
 use crate::outcome::{UnhealthyError, UsageError};

@@ -80,6 +80,7 @@ pub(super) fn add_up(
         misplaced_before: all.misplaced_before,
         lacking_after: all.lacking,
         spread,
+        suggestion: None,
         bytes_per_second: None,
         seconds: None,
     };

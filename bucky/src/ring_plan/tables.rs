@@ -126,6 +126,30 @@ fn summary(plan: &RingPlan) -> String {
     lines.join("\n")
 }
 
+/// The suggested ring, or that there is none.
+pub(crate) fn suggested(plan: &RingPlan) -> String {
+    let Some(suggestion) = &plan.suggestion else {
+        return "No other name or order of the new nodes was found that spreads bytes more evenly."
+            .to_owned();
+    };
+    let nodes = |document: &RingDocument| match document.to_spec() {
+        Ok(spec) => spec.nodes,
+        Err(_) => Vec::new(),
+    };
+    let planned = nodes(&plan.ring_after);
+    let suggested = nodes(&suggestion.ring).into_iter().enumerate();
+    let changed: Vec<String> = suggested
+        .filter(|(index, node)| planned.get(*index) != Some(node))
+        .map(|(_, node)| node.to_string())
+        .collect();
+    format!(
+        "More even by bytes: {} rather than {}, with the new nodes as\n  {}",
+        times(suggestion.spread.by_bytes),
+        times(plan.spread.after.by_bytes),
+        changed.join(" ")
+    )
+}
+
 /// What an operator should know about the numbers.
 fn remarks(plan: &RingPlan) -> Vec<String> {
     let mut lines = Vec::new();
@@ -151,7 +175,7 @@ fn remarks(plan: &RingPlan) -> Vec<String> {
     }
     if plan.unplaceable > 0 {
         lines.push(format!(
-            "{} of unknown series would stay where they are.",
+            "{} of unknown series would stay in place.",
             counted::counted(plan.unplaceable, "tagged file", "tagged files")
         ));
     }

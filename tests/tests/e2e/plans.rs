@@ -256,3 +256,25 @@ fn a_plan_is_for_people_too_and_changes_nothing() {
         assert!(refused.stderr.contains(said), "{refused}");
     }
 }
+
+/// The suggestion is a ring like the planned one that keeps the old nodes, and its numbers come true.
+#[test]
+fn a_suggested_name_spreads_bytes_more_evenly_and_old_nodes_keep_theirs() {
+    let cluster = before_it_grows(cluster(4), 600);
+    let member = members_of(&cluster, 3).remove(0);
+    let plan = planned(&cluster, &["--add", &member, "--suggest"]);
+    let suggestion = &plan["suggestion"];
+    assert!(suggestion.is_object(), "a carbon ring is rarely the most even of 500: {plan}");
+    let by_bytes = |spread: &Value| spread["by_bytes"].as_f64().unwrap();
+    assert!(by_bytes(&suggestion["spread"]) < by_bytes(&plan["spread"]["after"]), "{plan}");
+    let old = |ring: &Value| ring["Nodes"].as_array().unwrap()[..3].to_vec();
+    assert_eq!(old(&suggestion["ring"]), old(&plan["ring_after"]));
+
+    let ring = cluster.path("suggested.json");
+    std::fs::write(&ring, suggestion["ring"].to_string()).unwrap();
+    let again = planned(&cluster, &["--ring", ring.to_str().unwrap()]);
+    assert_eq!(again["spread"]["after"], suggestion["spread"]);
+
+    let text = cluster.bucky(&["plan", "--add", &member, "--suggest"]).assert_code(0);
+    text.assert_stdout_has("More even by bytes: ");
+}
