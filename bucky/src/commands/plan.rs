@@ -50,6 +50,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SPACE", default_value = "5%", help_heading = heading::LIMITS)]
     reserve: Reserve,
     /// Show how long it takes at this many bytes a second, all nodes together, such as 50M or 400Mbit
+    ///
+    /// The summary of an earlier move shows how many bytes took how long.
     #[arg(long, value_name = "BYTES", value_parser = bandwidth, help_heading = heading::LIMITS)]
     rate: Option<NonZeroU64>,
     /// Look for instance names of the new nodes (jump rings: an order) that spread bytes more evenly

@@ -278,3 +278,13 @@ fn a_suggested_name_spreads_bytes_more_evenly_and_old_nodes_keep_theirs() {
     let text = cluster.bucky(&["plan", "--add", &member, "--suggest"]).assert_code(0);
     text.assert_stdout_has("More even by bytes: ");
 }
+
+/// Its metrics would count as moved, and would be there twice.
+#[test]
+fn a_member_under_another_name_is_not_taken_for_a_new_node() {
+    let cluster = cluster(2).start();
+    let alias = cluster.alias_of(1);
+    let host = alias.addr().ip().to_string();
+    let refused = cluster.bucky(&["plan", "--add", &format!("{host}:2003")]).assert_code(2);
+    refused.assert_stderr_has(&format!("serves the same files as {}", cluster.node(1).addr()));
+}
