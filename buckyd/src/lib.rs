@@ -180,17 +180,17 @@ fn open(
     };
     let client = Client::new(timeouts).context("cannot set up the HTTP client")?;
     let hosts = config.ring.spec().nodes.iter().map(bucky_ring::Node::host);
-    let former = store.remember_ring(hosts.clone());
     let keys = config.auth.keys;
-    let peers =
-        Peers::new(client, keys.clone(), hosts.clone(), config.bind.port(), &config.auth.peers)
-            .with_max_clock_difference(config.limits.max_clock_difference);
-    peers.take_members(hosts, former);
+    let peers = Peers::new(client, keys.clone(), hosts, config.bind.port(), &config.auth.peers)
+        .with_max_clock_difference(config.limits.max_clock_difference);
     let sweeper =
         Arc::new(Sweeper::new(Arc::clone(&store), peers.clone(), config.limits.tombstone_grace));
+    let former = store.remember_ring(config.ring.spec());
+    let ring = CurrentRing::new(config.ring, config.ring_file);
+    ring.remember(former);
     Ok(Arc::new(App {
         node: config.node,
-        ring: Arc::new(CurrentRing::new(config.ring, config.ring_file)),
+        ring: Arc::new(ring),
         local_prefixes: config.local_prefixes,
         set_mtime: config.files.set_mtime,
         store,

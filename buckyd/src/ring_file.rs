@@ -10,6 +10,8 @@ use bucky_api::{RingFileState, RingFileStatus, chain};
 use bucky_relay_config::disk::RingFile;
 use bucky_ring::{Difference, Ring, RingSpec};
 
+use crate::store::FormerRings;
+
 /// How many differences are reported. A file with other nodes has one for each.
 const DIFFERENCES_MOST: usize = 10;
 
@@ -17,6 +19,7 @@ const DIFFERENCES_MOST: usize = 10;
 #[derive(Debug)]
 pub(crate) struct CurrentRing {
     ring: RwLock<Arc<Ring>>,
+    former: Mutex<FormerRings>,
     watched: Option<Watched>,
 }
 
@@ -62,7 +65,17 @@ impl CurrentRing {
     pub(crate) fn new(ring: Ring, file: Option<RingFile>) -> Self {
         let look = || Look { at: Instant::now(), found: Found::Same };
         let watched = file.map(|file| Watched { file, last: Mutex::new(look()) });
-        Self { ring: RwLock::new(Arc::new(ring)), watched }
+        Self { ring: RwLock::new(Arc::new(ring)), former: Mutex::default(), watched }
+    }
+
+    /// Sets what is remembered of the rings before.
+    pub(crate) fn remember(&self, former: FormerRings) {
+        *self.former.lock().unwrap_or_else(PoisonError::into_inner) = former;
+    }
+
+    /// What is remembered of the rings before.
+    pub(crate) fn former(&self) -> FormerRings {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The ring that counts now. A request uses one ring from its beginning to its end.

@@ -40,8 +40,8 @@ fn take(app: &App) {
         }
         Reload::Taken => {
             let ring = app.ring.now();
-            let hosts = || ring.nodes().iter().map(Node::host);
-            app.peers.take_members(hosts(), app.store.remember_ring(hosts()));
+            app.peers.take_members(ring.nodes().iter().map(Node::host));
+            app.ring.remember(app.store.remember_ring(ring.spec()));
             tracing::info!(ring = %ring.spec().summary(), "SIGHUP: this daemon took the ring of the file");
             for warning in ring.warnings() {
                 tracing::warn!("the ring: {warning}");

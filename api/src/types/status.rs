@@ -1,5 +1,6 @@
 //! The answer of `GET /v1/status`.
 
+use bucky_ring::RingDocument;
 use serde::{Deserialize, Serialize};
 
 use super::NotServed;
@@ -45,9 +46,21 @@ pub struct Status {
     /// Nodes that were members of this daemon's ring before, the latest first. They may still hold metrics.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former_members: Vec<FormerMember>,
+    /// The ring that this daemon had before the present one. `None` if it never had another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_ring: Option<FormerRing>,
     /// The relay's file that the ring was read from. `None` if it was given on the command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_file: Option<RingFileStatus>,
+}
+
+/// A ring that a daemon had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerRing {
+    /// The ring, with an empty name.
+    pub ring: RingDocument,
+    /// When the daemon first had another one, in Unix seconds.
+    pub until: u64,
 }
 
 /// The relay's file of `--ring-from`, as the last look at it found it.

@@ -179,6 +179,7 @@ impl SimulatedNode {
             replaced: ReplacedStatus::default(),
             read_only: String::new(),
             former_members: Vec::new(),
+            former_ring: None,
             ring_file: None,
         }
     }

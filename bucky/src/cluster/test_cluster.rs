@@ -75,6 +75,7 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
         local_prefixes: vec!["carbon.agents.".into()],
         read_only: String::new(),
         former_members: Vec::new(),
+        former_ring: None,
         ring_file: None,
     }
 }

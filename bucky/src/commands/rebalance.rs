@@ -56,6 +56,11 @@ pub(crate) struct Args {
     /// has as many metrics as then, give or take 1 %. Nodes that leave the ring are drained.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["regex", "allowed_dsts", "single"], help_heading = heading::SELECTION)]
     pub(crate) plan: Option<PathBuf>,
+    /// Also move metrics between nodes that were members before, if the files lie by another ring
+    ///
+    /// Without this, such a move is refused: usually a word in the rings of the daemons is wrong.
+    #[arg(long, help_heading = heading::WHAT_MOVES)]
+    pub(crate) expect_shuffle: bool,
     /// Wait for a new scan of all nodes first
     #[arg(short = 'f', long, help_heading = heading::SELECTION)]
     pub(crate) force: bool,
@@ -120,7 +125,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         },
         verbose: args.cluster.verbose,
     };
-    rebalance::run(args.cluster.client()?, order, plan.as_ref(), output).await
+    let client = args.cluster.client()?;
+    rebalance::run(client, order, plan.as_ref(), args.expect_shuffle, output).await
 }
 
 /// The addresses in a list.

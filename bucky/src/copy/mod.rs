@@ -45,7 +45,7 @@ pub(crate) async fn node_to_node(
     parties::refuse_local_addresses(&fleet)?;
     open(&fleet, [&source].into_iter(), order.preparation.fresh, output).await?;
     let selection = order.selected.on(ring, None);
-    transfer::plan_and_move(fleet, selection, order, output).await
+    transfer::plan_and_move(fleet, selection, order, async |_| Ok(()), output).await
 }
 
 /// Copies the metrics that the cluster of `from` lists and `order` selects to their owners in the cluster of
@@ -66,7 +66,7 @@ pub(crate) async fn cluster_to_cluster(
     parties::refuse_local_addresses(&fleet)?;
     open(&fleet, sources.present(), order.preparation.fresh, output).await?;
     let selection = order.selected.on(destinations.ring()?, None);
-    transfer::plan_and_move(fleet, selection, order, output).await
+    transfer::plan_and_move(fleet, selection, order, async |_| Ok(()), output).await
 }
 
 /// The cluster of the daemon at `seed`, on the port of `seed` (D25), if all its nodes answer and agree.

@@ -4,6 +4,8 @@
 //! is selected; the plan, the move and the summary are [`crate::transfer`]'s. A later run finishes what an
 //! earlier one left.
 
+mod guard;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +17,9 @@ use crate::fleet::Fleet;
 use crate::former;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
+use crate::plan::Plan;
 use crate::plan::survey::StraySelection;
+use crate::ring_fit::FitQuery;
 use crate::ring_plan::RingPlan;
 use crate::transfer::opening::open;
 use crate::transfer::{ASKED_AT_ONCE, MoveOrder, plan_and_move};
@@ -62,7 +66,8 @@ impl EarlierPlan {
     }
 }
 
-/// Carries out `order`; with `plan` only if the cluster is the one that the plan was made for.
+/// Carries out `order`; with `plan` only if the cluster is the one that the plan was made for. Unless
+/// `expects_shuffle`, a move that only another ring explains is refused.
 ///
 /// # Errors
 /// Everything that is refused before the first move. What fails later is in the outcome.
@@ -70,6 +75,7 @@ pub(crate) async fn run(
     client: Client,
     order: MoveOrder,
     plan: Option<&EarlierPlan>,
+    expects_shuffle: bool,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster =
@@ -81,7 +87,17 @@ pub(crate) async fn run(
     }
     let (fleet, selection) = prepare(&cluster, &order, &drained, output).await?;
     former::report_former_members(&cluster, &order.selected.drained, output).await;
-    plan_and_move(fleet, selection, order, output).await
+    output.say(format_args!("Ring: {}", selection.ring.spec().summary()));
+    let query = FitQuery {
+        series: order.selected.series.clone(),
+        local_prefix: order.selected.local_prefix.clone(),
+        ..FitQuery::default()
+    };
+    let check = async |plan: &Plan| match expects_shuffle {
+        true => Ok(()),
+        false => guard::check(&cluster, plan, query, output).await,
+    };
+    plan_and_move(fleet, selection, order, check, output).await
 }
 
 /// Which nodes take part, and what is moved.

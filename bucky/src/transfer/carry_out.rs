@@ -23,14 +23,16 @@ use crate::run::journal::{Journal, Purpose};
 use crate::run::resume::Resume;
 use crate::run::stop::Stop;
 
-/// Plans what the nodes of `fleet` send, by `selection`, and moves it.
+/// Plans what the nodes of `fleet` send, by `selection`, and moves it unless `check` refuses the plan.
 ///
 /// # Errors
-/// If a node does not answer while the plan is made, the journal cannot be opened, or the clocks differ.
+/// If a node does not answer while the plan is made, `check` refuses it, the journal cannot be opened, or the
+/// clocks differ.
 pub(crate) async fn plan_and_move(
     fleet: Fleet,
     selection: StraySelection,
     mut order: MoveOrder,
+    check: impl AsyncFnOnce(&Plan) -> anyhow::Result<()>,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let fleet = Arc::new(fleet);
@@ -54,9 +56,11 @@ pub(crate) async fn plan_and_move(
     if order.preparation.dry_run {
         output.data_line(shown)?;
         preview::print_sample(&fleet, &selection, plan, &order, output).await?;
+        check(plan).await?;
         return Ok(Outcome::Done);
     }
     output.say(shown);
+    check(plan).await?;
     if !fits(plan, order.preparation.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }

@@ -8,13 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bucky_api::token::{Operation, TokenTextError};
 use bucky_api::{
-    Client, ClockDoubt, ClockOffset, Daemon, DaemonAddr, FormerMember, MAX_CLOCK_DIFFERENCE,
-    may_trust,
+    Client, ClockDoubt, ClockOffset, Daemon, DaemonAddr, MAX_CLOCK_DIFFERENCE, may_trust,
 };
 use bucky_whisper::MetricName;
 
@@ -29,19 +28,10 @@ pub(crate) struct Peers {
     port: u16,
     /// The daemons of `--peer`, in canonical spelling.
     named: Arc<BTreeSet<(String, u16)>>,
-    /// The members of the ring, present and former. They change when the daemon takes another ring.
-    members: Arc<RwLock<Members>>,
+    /// The hosts of the ring, in canonical spelling. They change when the daemon takes another ring.
+    members: Arc<RwLock<BTreeSet<String>>>,
     /// How far their clocks may differ from ours before nothing is deleted because of what they say.
     max_clock_difference: Duration,
-}
-
-/// The members of the ring.
-#[derive(Debug, Default)]
-struct Members {
-    /// Their hosts, in canonical spelling.
-    hosts: BTreeSet<String>,
-    /// Nodes that were members before.
-    former: Vec<FormerMember>,
 }
 
 /// Why another daemon is not contacted.
@@ -77,27 +67,18 @@ impl Peers {
             members: Arc::default(),
             max_clock_difference: MAX_CLOCK_DIFFERENCE,
         };
-        peers.take_members(hosts, Vec::new());
+        peers.take_members(hosts);
         peers
     }
 
-    /// From now on these are the members of the ring, and its former members; for all clones of this value.
-    pub(crate) fn take_members<'a>(
-        &self,
-        hosts: impl Iterator<Item = &'a str>,
-        former: Vec<FormerMember>,
-    ) {
+    /// From now on these are the members of the ring, for all clones of this value.
+    pub(crate) fn take_members<'a>(&self, hosts: impl Iterator<Item = &'a str>) {
         let hosts = hosts.map(host_key).collect();
-        *self.members.write().unwrap_or_else(PoisonError::into_inner) = Members { hosts, former };
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = hosts;
     }
 
-    /// The former members of the ring.
-    pub(crate) fn former(&self) -> Vec<FormerMember> {
-        self.members().former.clone()
-    }
-
-    fn members(&self) -> RwLockReadGuard<'_, Members> {
-        self.members.read().unwrap_or_else(PoisonError::into_inner)
+    fn is_member(&self, host: &str) -> bool {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).contains(host)
     }
 
     /// Sets the largest clock difference.
@@ -119,7 +100,7 @@ impl Peers {
     pub(crate) fn check(&self, addr: &DaemonAddr) -> Result<(), NoDaemon> {
         let is_confined = self.keys.is_some() || !self.named.is_empty();
         let (host, port) = (host_key(addr.host()), addr.port());
-        let is_member = || port == self.port && self.members().hosts.contains(&host);
+        let is_member = || port == self.port && self.is_member(&host);
         if !is_confined || is_member() || self.named.contains(&(host.clone(), port)) {
             return Ok(());
         }

@@ -62,6 +62,7 @@ pub(crate) use self::digests::DigestReader;
 pub(crate) use self::error::StoreError;
 use self::exclusive::Exclusive;
 pub(crate) use self::exclusive::is_served;
+pub(crate) use self::former::FormerRings;
 use self::known_volumes::KnownVolumes;
 pub(crate) use self::large::{IncomingFile, InspectedFile, LargeFile};
 pub(crate) use self::listed::MetricList;

@@ -10,7 +10,9 @@
 //! without it then ranks higher, as it should, because that ring laid out the disks.
 
 mod candidates;
+mod shuffle;
 
+pub use self::shuffle::shuffled_share;
 use std::cmp::Ordering;
 
 use smallvec::SmallVec;
@@ -190,6 +192,12 @@ impl Explanation {
     /// The share of the copies wanted that were found, 0 to 1.
     pub fn share_found(&self) -> f64 {
         share(self.in_place, self.wanted)
+    }
+
+    /// How well the ring explains the copies, 0 to 1: twice those in place, of those found and those wanted.
+    #[expect(clippy::cast_precision_loss, reason = "counts of copies are far below 2^53")]
+    pub fn score(&self) -> f64 {
+        2.0 * self.in_place as f64 / (self.copies + self.wanted).max(1) as f64
     }
 
     /// Compares how well two rings explain the same copies.

@@ -13,6 +13,7 @@ use crate::http::respond::ApiError;
 pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
     let status = blocking(move || -> Result<Status, ApiError> {
         let disk = app.store.room()?;
+        let former = app.ring.former();
         Ok(Status {
             node: app.node.clone(),
             store_id: app.store.id().to_owned(),
@@ -26,7 +27,8 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             tombstones: app.sweeper.status(),
             transfers: app.transfers.status(),
             replaced: app.store.replaced()?,
-            former_members: app.peers.former(),
+            former_members: former.members,
+            former_ring: former.ring,
             local_prefixes: app.local_prefixes.clone(),
             ring_file: app.ring.status(),
             read_only: app.store.check().err().map(|error| chain(&error)).unwrap_or_default(),

@@ -19,13 +19,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bucky_api::archive::FileMeta;
-use bucky_api::{DiskStatus, FormerMember, ReplacedStatus, VolumeStatus};
+use bucky_api::{DiskStatus, ReplacedStatus, VolumeStatus};
+use bucky_ring::RingSpec;
 use bucky_whisper::{Digest, MetricName};
 
 pub(crate) use self::batch::HealBatch;
 pub(crate) use self::reader::FileReader;
 pub(crate) use self::tombstones::Deleted;
 use super::exclusive::Exclusive;
+use super::former::FormerRings;
 use super::listed::MetricList;
 use super::snapshot::FileStat;
 use super::tree::Tree;
@@ -272,11 +274,8 @@ impl Volumes {
     }
 
     /// As [`Store::remember_ring`], in the prefix's state folder.
-    pub(crate) fn remember_ring<'a>(
-        &self,
-        hosts: impl Iterator<Item = &'a str>,
-    ) -> Vec<FormerMember> {
-        self.prefix.remember_ring(hosts)
+    pub(crate) fn remember_ring(&self, ring: &RingSpec) -> FormerRings {
+        self.prefix.remember_ring(ring)
     }
 
     /// Makes everything durable that was read before this call, on every volume.

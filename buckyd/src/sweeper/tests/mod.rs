@@ -178,6 +178,7 @@ fn status() -> Status {
         replaced: bucky_api::ReplacedStatus::default(),
         read_only: String::new(),
         former_members: Vec::new(),
+        former_ring: None,
         ring_file: None,
     }
 }
