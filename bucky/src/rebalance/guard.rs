@@ -24,6 +24,8 @@ const ONE_IN: u64 = 200;
 /// By how much another ring must explain the disks better, of 1, to count as their ring. Two relays that differ
 /// only where entries collide differ by this much and more.
 const BETTER_BY: f64 = 0.002;
+/// How many times the spread of pure chance the difference must be.
+const SIGMAS: u64 = 5;
 /// Up to this share of copies may move between nodes that stay when a consistent ring gains or loses nodes.
 const CONSISTENT: f64 = 0.003;
 
@@ -55,11 +57,12 @@ pub(super) async fn check(
     let former = former_rings(cluster);
     let query = FitQuery { rings: former.iter().map(|(ring, _)| ring.clone()).collect(), ..query };
     let found = fit(cluster, &query, output).await?;
-    match better(&found) {
-        None => Ok(()),
-        Some((best, present)) => {
-            Err(UnhealthyError::because(refusal(&found, best, present, moved)))
+    match verdict(&found, moved, held) {
+        Verdict::Explained => Ok(()),
+        Verdict::OtherRing(best) => {
+            Err(UnhealthyError::because(of_another_ring(&found, best, moved)))
         }
+        Verdict::NoRing => Err(UnhealthyError::because(of_no_ring(&found, moved))),
     }
 }
 
@@ -90,56 +93,97 @@ fn former_rings(cluster: &Cluster) -> Vec<(RingSpec, u64)> {
     rings
 }
 
-/// The best explanation and that of the present ring, if the first is the ring of the disks and nodes that came
-/// or went do not explain the difference.
-fn better(found: &RingFit) -> Option<(&Explanation, Option<&Explanation>)> {
-    let best = found.best().filter(|_| !found.present_is_best())?;
-    let present = found.of_present();
-    if best.score() - present.map_or(0.0, Explanation::score) < BETTER_BY {
-        return None;
-    }
-    let is_explained =
-        |ring: &RingSpec| shuffle(ring, &found.present).is_none_or(|share| share <= CONSISTENT);
-    (!best.rings.iter().any(is_explained)).then_some((best, present))
+/// What the disks say about a shuffle.
+enum Verdict<'f> {
+    /// The ring of the daemons is theirs, or nodes that came or went explain the difference.
+    Explained,
+    /// They lie by this ring.
+    OtherRing(&'f Explanation),
+    /// They lie by no ring that is known, and most of them would move.
+    NoRing,
 }
 
-/// The share of copies that move between nodes that both rings have. With equal copies only the first is
-/// compared: a jump ring draws the further ones anew whenever a node is added. `None` if a ring cannot be built.
+fn verdict(found: &RingFit, moved: u64, held: u64) -> Verdict<'_> {
+    let Some(best) = found.best() else { return Verdict::Explained };
+    let present = found.of_present();
+    let is_explained = |ring: &RingSpec| {
+        ring.replication_factor == found.present.replication_factor
+            && shuffle(ring, &found.present).is_some_and(|share| share <= CONSISTENT)
+    };
+    if found.present_is_best() || best.rings.iter().any(is_explained) {
+        return Verdict::Explained;
+    }
+    let score = present.map_or(0.0, Explanation::score);
+    let is_better = best.score() - score >= BETTER_BY && is_significant(best, present);
+    if is_better && best.explains() {
+        return Verdict::OtherRing(best);
+    }
+    if !present.is_some_and(Explanation::explains) && moved.saturating_mul(2) > held {
+        Verdict::NoRing
+    } else {
+        Verdict::Explained
+    }
+}
+
+/// Whether chance alone does not give so many more copies in place, where files lie anywhere.
+fn is_significant(best: &Explanation, present: Option<&Explanation>) -> bool {
+    let more = best.in_place.saturating_sub(present.map_or(0, |present| present.in_place));
+    let wanted_more = present.map_or(0, |present| present.wanted).abs_diff(best.wanted);
+    let more = more.max(wanted_more);
+    more.saturating_mul(more) > best.copies.saturating_mul(SIGMAS * SIGMAS)
+}
+
+/// The share of copies that move between nodes that both rings have. Only the first copies are compared: a jump
+/// ring draws the further ones anew whenever a node is added. `None` if a ring cannot be built.
 fn shuffle(before: &RingSpec, after: &RingSpec) -> Option<f64> {
-    let first = |spec: &RingSpec| {
-        let spec = spec.clone();
-        match before.replication_factor == after.replication_factor {
-            true => RingSpec { replication_factor: 1, diverse_replicas: false, ..spec },
-            false => spec,
-        }
+    let first = |spec: &RingSpec| RingSpec {
+        replication_factor: 1,
+        diverse_replicas: false,
+        ..spec.clone()
     };
     Some(shuffled_share(&Ring::new(first(before)).ok()?, &Ring::new(first(after)).ok()?))
 }
 
-fn refusal(
-    found: &RingFit,
-    best: &Explanation,
-    present: Option<&Explanation>,
-    moved: u64,
-) -> String {
-    let percent = |share: f64| format!("{:.2} % in place", share * 100.0);
+fn percent(explanation: Option<&Explanation>) -> String {
+    let share = explanation.map_or(0.0, Explanation::share_in_place);
+    format!("{:.2} % in place", share * 100.0)
+}
+
+fn of_another_ring(found: &RingFit, best: &Explanation, moved: u64) -> String {
     let ring = best.rings.first().unwrap_or(&found.present);
-    let of_present =
-        present.map_or_else(|| "nothing in place".to_owned(), |it| percent(it.share_in_place()));
+    let agree = match best.rings.iter().any(|other| other.relay != ring.relay) {
+        true => "Several relays agree on all of it: name the one that writes the metrics.\n",
+        false => "",
+    };
     format!(
         "refused: {} would move between nodes that were members before, and no node that came or went explains \
          it. The files lie by another ring than the daemons have ({} names compared):\n  \
          disks:   {}: {}\n  \
-         daemons: {}: {of_present}\n\
+         daemons: {}: {}\n\
          If the daemons' ring is wrong, restart each buckyd with that of the disks:\n  \
-         buckyd {}\n\
+         buckyd {}\n{agree}\
          `bucky ring fit` shows more rings. If the new ring is right and all of this is to move, add \
          --expect-shuffle",
         counted::metrics(moved),
         human_count(found.names),
         ring.summary(),
-        percent(best.share_in_place()),
+        percent(Some(best)),
         found.present.summary(),
+        percent(found.of_present()),
         ring.daemon_words().join(" "),
+    )
+}
+
+fn of_no_ring(found: &RingFit, moved: u64) -> String {
+    format!(
+        "refused: {} would move between nodes that were members before, and no ring that is known explains where \
+         the files lie ({} names compared):\n  \
+         daemons: {}: {}\n\
+         Is a node missing, or are the nodes of a jump ring in another order? `bucky ring fit NODE...` compares \
+         other nodes. If all of this is to move, add --expect-shuffle",
+        counted::metrics(moved),
+        human_count(found.names),
+        found.present.summary(),
+        percent(found.of_present()),
     )
 }

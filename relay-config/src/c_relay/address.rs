@@ -43,11 +43,7 @@ pub(super) fn server(file: &SourceFile, host: &Host) -> Result<Server, Refusal> 
     let refuse =
         |kind, message: String| Err(Refusal { kind, place: file.place(address.offset), message });
     let text = address.text.as_str();
-    let is_word = |word: &&str| **word == *text || *text == **word;
-    if !address.is_quoted
-        && host.instance.is_none()
-        && WORDS_OF_STATEMENTS.iter().any(|word| is_word(&word))
-    {
+    if !address.is_quoted && host.instance.is_none() && WORDS_OF_STATEMENTS.contains(&text) {
         let message = format!("{text:?} would be a server here; is a `;` missing before it?");
         return refuse(RefusalKind::Syntax, message);
     }

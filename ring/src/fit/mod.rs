@@ -13,6 +13,9 @@ mod candidates;
 mod shuffle;
 
 pub use self::shuffle::shuffled_share;
+
+/// The least score, of 1, with which a ring explains where copies lie.
+const EXPLAINS_FROM: f64 = 0.6;
 use std::cmp::Ordering;
 
 use smallvec::SmallVec;
@@ -198,6 +201,12 @@ impl Explanation {
     #[expect(clippy::cast_precision_loss, reason = "counts of copies are far below 2^53")]
     pub fn score(&self) -> f64 {
         2.0 * self.in_place as f64 / (self.copies + self.wanted).max(1) as f64
+    }
+
+    /// Whether it explains the copies at all. Where files lie anywhere, the best of many rings scores up to
+    /// half, and a ring of three copies over four nodes has most copies in place.
+    pub fn explains(&self) -> bool {
+        self.score() >= EXPLAINS_FROM
     }
 
     /// Compares how well two rings explain the same copies.

@@ -30,6 +30,7 @@
 //! - `heal`: owners that lack metrics get them from owners that have them
 //! - `former`: nodes that have left the ring, and are not drained yet
 //! - `ring_fit`: the ring that explains where the metrics are
+//! - `wrong_ring`: a rebalance by a ring that is not that of the disks is refused
 //! - `room`: destinations that are short of bytes or inodes
 //! - `routes`: the daemon's answers, as `curl` gets them; `locate_vectors`: the rings, without a cluster
 
@@ -75,6 +76,7 @@ mod verify;
 mod verify_digests;
 mod verify_findings;
 mod writers;
+mod wrong_ring;
 
 use bucky_tests::{ClusterPlan, Programs};
 

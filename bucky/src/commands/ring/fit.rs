@@ -182,6 +182,14 @@ fn verdict(found: &RingFit) -> String {
             percent(own)
         );
     }
+    if !best.explains() {
+        return format!(
+            "{compared}\nNo ring that is known explains them; the best has {} of the copies in place.\n\
+             Is a node missing, or are the nodes of a jump ring in another order? Name the\n\
+             nodes in the relay's order: bucky ring fit NODE...",
+            percent(best.share_in_place())
+        );
+    }
     let rings = distinct(found, best);
     let Some(ring) = rings.first() else { return compared };
     let choice = if rings.iter().any(|other| other.relay != ring.relay) {
