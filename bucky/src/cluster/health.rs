@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bucky_api::{DaemonAddr, DiskStatus};
+use bucky_api::{DaemonAddr, DiskStatus, RingFileState, RingFileStatus};
 use bucky_ring::{Difference, RingDocument};
 
 use super::{Absence, Answer, Member};
@@ -193,7 +193,24 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     if let Some(series) = status.inventory.series.as_ref().filter(|it| !it.problem.is_empty()) {
         notes.push(format!("--series: {}; it still uses what it read before", series.problem));
     }
+    notes.extend(status.ring_file.as_ref().and_then(ring_file));
     notes
+}
+
+/// What is wrong with the file of `--ring-from`.
+fn ring_file(file: &RingFileStatus) -> Option<String> {
+    let RingFileStatus { path, detail, .. } = file;
+    let detail = detail.join("; ");
+    match file.state {
+        RingFileState::Same => None,
+        RingFileState::Differs => Some(format!(
+            "{path} no longer gives the ring that buckyd runs: {detail}; to take the new one, send buckyd SIGHUP \
+             on every node"
+        )),
+        RingFileState::NoRing => {
+            Some(format!("{path} no longer gives a ring: {detail}; buckyd keeps the one it has"))
+        }
+    }
 }
 
 /// The note about a file system that can hold few more files, however many bytes are free.
@@ -334,5 +351,19 @@ mod tests {
         let noted = notes(&ring, &member("a", v1(&ring, "b", "s1")));
         assert!(noted[0].contains("is \"a\" in the ring and calls itself \"b\""), "{noted:?}");
         assert_eq!(notes(&ring, &member("a", v1(&ring, "a", "s1"))), Vec::<String>::new());
+        let mut other = status("a", "s1");
+        other.ring_file = Some(RingFileStatus {
+            path: "/etc/carbon.conf".into(),
+            state: RingFileState::Differs,
+            ring: String::new(),
+            detail: vec!["node 2: port 1, in the file 2".into()],
+            age_seconds: 3,
+        });
+        let answer = Answer::V1 { document: ring.clone(), status: Box::new(other) };
+        let noted = notes(&ring, &member("a", answer));
+        assert!(
+            noted[0].contains("node 2: port 1, in the file 2; to take the new one"),
+            "{noted:?}"
+        );
     }
 }

@@ -1,7 +1,6 @@
 //! `bucky locate`: which nodes own metrics, by the ring of a cluster or of a file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bucky_placement::SeriesHash;
@@ -9,7 +8,7 @@ use bucky_ring::Ring;
 
 use crate::args::cluster::ClusterArgs;
 use crate::args::heading;
-use crate::args::ring::ring_of;
+use crate::args::ring::RingArgs;
 use crate::args::series::SeriesArgs;
 use crate::names::names_from;
 use crate::outcome::{Outcome, UsageError};
@@ -30,11 +29,8 @@ use crate::placement::{Series, hosts, owners};
         \x20 bucky list -h graphite-1 | bucky locate -h graphite-1 -j -"
 )]
 pub(crate) struct Args {
-    /// Use the ring in this file (the answer to GET /hashring) and ask no node
-    ///
-    /// `-` is standard input.
-    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
-    ring: Option<PathBuf>,
+    #[command(flatten)]
+    ring: RingArgs,
     #[command(flatten)]
     series: SeriesArgs,
     /// Print a JSON object
@@ -53,13 +49,13 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let from_stdin = args.names.first().is_some_and(|name| name == "-");
-    let ring = match &args.ring {
+    let ring = match args.ring.path() {
         Some(path) if path.as_os_str() == "-" && from_stdin => {
             return Err(UsageError::because(
                 "standard input cannot be both the ring and the names; give a file for one of them",
             ));
         }
-        path => ring_of(path.as_deref(), &args.cluster, output).await?.0,
+        _ => args.ring.ring_of(&args.cluster, output).await?.0,
     };
     let names = if from_stdin { names_from(std::io::stdin())? } else { args.names };
     let form = match (args.json, args.all_owners) {

@@ -1,11 +1,10 @@
 //! `bucky lookup`: the nodes that own a metric, as carbonate's `carbon-lookup` prints them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::args::cluster::ClusterArgs;
 use crate::args::heading;
-use crate::args::ring::ring_of;
+use crate::args::ring::RingArgs;
 use crate::args::series::SeriesArgs;
 use crate::chain;
 use crate::name_stream::ListArgs;
@@ -24,11 +23,8 @@ use crate::placement::owners;
         \x20 bucky lookup -h graphite-1 app.requests.count"
 )]
 pub(crate) struct Args {
-    /// Use the ring in this file (the answer to GET /hashring) and ask no node
-    ///
-    /// `-` is standard input.
-    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
-    ring: Option<PathBuf>,
+    #[command(flatten)]
+    ring: RingArgs,
     #[command(flatten)]
     series: SeriesArgs,
     /// Print only hosts
@@ -42,8 +38,8 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    args.list.refuse_stdin_twice("--ring", args.ring.as_deref())?;
-    let (ring, _) = ring_of(args.ring.as_deref(), &args.cluster, output).await?;
+    args.list.refuse_stdin_twice("--ring", args.ring.path())?;
+    let (ring, _) = args.ring.ring_of(&args.cluster, output).await?;
     let series = args.series.read(output).await?;
     let mut outcome = Outcome::Done;
     for name in args.list.open()? {

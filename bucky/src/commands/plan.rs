@@ -8,7 +8,7 @@ use bucky_ring::{Ring, RingSpec, read_nodes};
 
 use crate::args::cluster::ClusterArgs;
 use crate::args::heading;
-use crate::args::ring::read_ring;
+use crate::args::ring::RingArgs;
 use crate::args::units::bandwidth;
 use crate::chain;
 use crate::cluster::{Cluster, Scope};
@@ -24,7 +24,7 @@ use crate::ring_plan::{self, PairsShown};
     long_about = "Show what `bucky rebalance` would do if all daemons had another ring: what each node has now \
                   and then, what each node sends to each other, whether it fits, and how long it takes. Nothing \
                   is changed, and new nodes need not exist yet.\n\n\
-                  The planned ring is that of a file, or the ring in use with nodes added and removed. All \
+                  The planned ring is that of a file (a relay's configuration, or a ring document), or the ring in use with nodes added and removed. All \
                   nodes must be up and have the same ring.",
     after_help = "Examples:\n\
         \x20 bucky plan -h graphite-1 --add graphite-4:2003\n\
@@ -32,11 +32,8 @@ use crate::ring_plan::{self, PairsShown};
         \x20 bucky plan -h graphite-1 --ring new.json -o plan.json"
 )]
 pub(crate) struct Args {
-    /// Plan for the ring in this file (such as the output of `bucky ring from`)
-    ///
-    /// `-` is standard input.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["add", "remove"], required_unless_present_any = ["add", "remove"], help_heading = heading::SELECTION)]
-    ring: Option<PathBuf>,
+    #[command(flatten)]
+    ring: RingArgs,
     /// Add this node to the end of the ring in use; may be given several times
     #[arg(long, value_name = "NODE", action = clap::ArgAction::Append, help_heading = heading::SELECTION)]
     add: Vec<String>,
@@ -77,13 +74,19 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let changes = !args.add.is_empty() || !args.remove.is_empty();
+    if args.ring.path().is_some() == changes {
+        return Err(UsageError::because(
+            "give the planned ring: --ring FILE, or --add and --remove to change the ring in use",
+        ));
+    }
     if args.cluster.single {
         return Err(UsageError::because("a plan is for all nodes; leave out -s"));
     }
     let (client, seed) = (args.cluster.client()?, args.cluster.host()?);
     let (scope, verbose) = (Scope::All, args.cluster.verbose);
     let cluster = Cluster::discover_healthy(client, seed, scope, verbose, output).await?;
-    let ring = planned_ring(&args, &cluster, output)?;
+    let ring = planned_ring(&args, &cluster, output).await?;
     for warning in ring.warnings() {
         output.say(format_args!("bucky: the planned ring: {warning}"));
     }
@@ -112,9 +115,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 }
 
 /// The ring that is planned, checked.
-fn planned_ring(args: &Args, cluster: &Cluster, output: &Output) -> anyhow::Result<Ring> {
-    let spec = match &args.ring {
-        Some(path) => read_ring(path, output)?.spec().clone(),
+async fn planned_ring(args: &Args, cluster: &Cluster, output: &Output) -> anyhow::Result<Ring> {
+    let spec = match args.ring.read(output).await? {
+        Some(ring) => ring.spec().clone(),
         None => changed_ring(args, cluster.ring()?.spec())?,
     };
     Ring::new(spec)

@@ -61,6 +61,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         output.flush()?;
         output.say(format_args!("\n{}", table(&cluster, &others)));
         version_line(&cluster, &others).iter().for_each(|line| output.say(line));
+        output.say(format_args!("Ring: {}", ring.spec().summary()));
         for line in remarks(&cluster, &ring, &others, &former) {
             output.say(line);
         }
@@ -244,6 +245,7 @@ fn to_json(cluster: &Cluster, ring: &Ring, others: &[Member], former: &[String])
         "healthy": cluster.is_healthy(),
         "ring": cluster.document,
         "ring_fingerprint": ring.spec().fingerprint(),
+        "ring_summary": ring.spec().summary(),
         "nodes": members,
         "others": others,
         "forgotten": former,
@@ -299,7 +301,8 @@ mod tests {
         let ring = cluster.ring().unwrap();
         let remarks = remarks(cluster, &ring, &[], &[]).join("\n");
         let version = version_line(cluster, &[]).map_or_else(String::new, |line| line + "\n");
-        format!("{}\n{}\n{version}{remarks}", go_lines(cluster, &ring), table(cluster, &[]))
+        let line = format!("Ring: {}\n", ring.spec().summary());
+        format!("{}\n{}\n{version}{line}{remarks}", go_lines(cluster, &ring), table(cluster, &[]))
     }
 
     #[test]

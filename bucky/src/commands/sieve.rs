@@ -1,13 +1,12 @@
 //! `bucky sieve`: prints those metrics of a list that a node owns, or those that it does not own.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bucky_ring::{Node, Ring};
 
 use crate::args::cluster::ClusterArgs;
 use crate::args::heading;
-use crate::args::ring::ring_of;
+use crate::args::ring::RingArgs;
 use crate::args::series::SeriesArgs;
 use crate::chain;
 use crate::name_stream::ListArgs;
@@ -27,11 +26,8 @@ use crate::placement::owners;
         \x20 bucky sieve -h graphite-1 -n graphite-2 -f names.txt"
 )]
 pub(crate) struct Args {
-    /// Use the ring in this file (the answer to GET /hashring) and ask no node
-    ///
-    /// `-` is standard input.
-    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
-    ring: Option<PathBuf>,
+    #[command(flatten)]
+    ring: RingArgs,
     #[command(flatten)]
     series: SeriesArgs,
     /// Node, as HOST, HOST:PORT:INSTANCE or as the ring writes it [default: the node at --host]
@@ -53,8 +49,8 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    args.list.refuse_stdin_twice("--ring", args.ring.as_deref())?;
-    let (ring, own_name) = ring_of(args.ring.as_deref(), &args.cluster, output).await?;
+    args.list.refuse_stdin_twice("--ring", args.ring.path())?;
+    let (ring, own_name) = args.ring.ring_of(&args.cluster, output).await?;
     let nodes = match (args.nodes.is_empty(), own_name) {
         (false, _) => args.nodes,
         (true, Some(name)) => vec![name],

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::ring_fit::{FitQuery, RingFit, fit};
 
 /// Fewer metrics than this between nodes that were members before are not looked into.
-const METRICS_LEAST: u64 = 20;
+const METRICS_LEAST: u64 = 100;
 /// A smaller share of the metrics than one in this many is not looked into: strays are always there.
 const ONE_IN: u64 = 200;
 /// By how much another ring must explain the disks better, of 1, to count as their ring. Two relays that differ

@@ -1,6 +1,5 @@
 //! `bucky ring fit`: which ring explains what lies on the disks.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bucky_api::SAMPLE_LIMIT;
@@ -12,15 +11,12 @@ use super::from::command_line;
 use crate::args::cluster::{ClusterArgs, discover};
 use crate::args::heading;
 use crate::args::local::LocalArgs;
-use crate::args::ring_file::{RingChoiceArgs, load, say_warnings};
+use crate::args::ring::RingArgs;
 use crate::args::series::SeriesArgs;
 use crate::chain;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, Table, human_count};
 use crate::ring_fit::{FitQuery, RingFit, fit};
-
-/// Below this share no ring explains what was found.
-const EXPLAINS: f64 = 0.5;
 
 /// Arguments of `bucky ring fit`.
 #[derive(clap::Args)]
@@ -42,11 +38,8 @@ const EXPLAINS: f64 = 0.5;
         best but a node did not answer, 130 stopped by Ctrl-C."
 )]
 pub(crate) struct Args {
-    /// Also try the ring in this file: a relay's configuration or a ring document
-    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
-    ring: Option<PathBuf>,
     #[command(flatten)]
-    choice: RingChoiceArgs,
+    ring: RingArgs,
     /// Compare all metrics in place of a sample
     #[arg(long, conflicts_with_all = ["sample", "nodes"], help_heading = heading::SELECTION)]
     all: bool,
@@ -77,10 +70,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let nodes = read_nodes(&args.nodes).map_err(|error| UsageError::because(chain(&error)))?;
     let mut rings = Vec::new();
-    if let Some(path) = args.ring {
-        let loaded = load(args.choice.of(path)).await?;
-        say_warnings(&loaded.found.warnings, output);
-        rings.push(loaded.found.spec);
+    if let Some(ring) = args.ring.read(output).await? {
+        rings.push(ring.spec().clone());
     }
     let query = FitQuery {
         rings,
@@ -100,16 +91,12 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         output.data_line(format_args!("\n{}", verdict(&found)))?;
     }
     output.flush()?;
-    let outcome = if found.present_is_best() && explains(&found) {
+    let outcome = if found.present_is_best() && found.best().is_some_and(Explanation::explains) {
         Outcome::Done
     } else {
         Outcome::SomeFailed
     };
     Ok(outcome.and(found.outcome))
-}
-
-fn explains(found: &RingFit) -> bool {
-    found.best().is_some_and(|best| best.share_in_place() >= EXPLAINS)
 }
 
 /// The explanations that are shown: the best ones, and the cluster's own ring.
@@ -170,24 +157,18 @@ fn distinct<'a>(found: &RingFit, one: &'a Explanation) -> Vec<&'a RingSpec> {
 fn verdict(found: &RingFit) -> String {
     let compared = format!("{} metrics compared.", human_count(found.names));
     let own = found.of_present().map_or(0.0, Explanation::share_in_place);
-    let Some(best) = found.best().filter(|_| explains(found)) else {
+    let Some(best) = found.best().filter(|best| best.explains()) else {
         return format!(
-            "{compared} No ring that was tried explains where they are.\n\
-             Check the nodes and their instances: bucky ring fit NODE..."
+            "{compared}\nNo ring that is known explains them; the best has {} of the copies in place.\n\
+             Is a node missing, or are the nodes of a jump ring in another order? Name the\n\
+             nodes in the relay's order: bucky ring fit NODE...",
+            percent(found.best().map_or(0.0, Explanation::share_in_place))
         );
     };
     if found.present_is_best() {
         return format!(
             "{compared}\nThe cluster's own ring explains them best: {} of the copies are in place.",
             percent(own)
-        );
-    }
-    if !best.explains() {
-        return format!(
-            "{compared}\nNo ring that is known explains them; the best has {} of the copies in place.\n\
-             Is a node missing, or are the nodes of a jump ring in another order? Name the\n\
-             nodes in the relay's order: bucky ring fit NODE...",
-            percent(best.share_in_place())
         );
     }
     let rings = distinct(found, best);
