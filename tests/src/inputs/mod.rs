@@ -5,11 +5,13 @@
 //! them without end on a nightly toolchain. A plain test runs them with the files in `fuzz/corpus`, so that
 //! everything that was ever found is checked again.
 
+mod aggregation;
 mod archive;
 mod coding;
 mod file;
 mod journal;
 mod name;
+mod relay_config;
 mod tar;
 mod wire;
 
@@ -23,12 +25,14 @@ pub struct Input {
 }
 
 /// All inputs.
-pub const INPUTS: [Input; 7] = [
+pub const INPUTS: [Input; 9] = [
+    Input { name: "aggregation", check: aggregation::check },
     Input { name: "archive", check: archive::check },
     Input { name: "coding", check: coding::check },
     Input { name: "file", check: file::check },
     Input { name: "journal", check: journal::check },
     Input { name: "name", check: name::check },
+    Input { name: "relay_config", check: relay_config::check },
     Input { name: "tar", check: tar::check },
     Input { name: "wire", check: wire::check },
 ];

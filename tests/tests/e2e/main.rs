@@ -31,6 +31,7 @@
 //! - `former`: nodes that have left the ring, and are not drained yet
 //! - `ring_fit`: the ring that explains where the metrics are
 //! - `wrong_ring`: a rebalance by a ring that is not that of the disks is refused
+//! - `ring_watch`: daemons that read their ring from the relay's file
 //! - `room`: destinations that are short of bytes or inodes
 //! - `routes`: the daemon's answers, as `curl` gets them; `locate_vectors`: the rings, without a cluster
 
@@ -63,6 +64,7 @@ mod placement;
 mod plans;
 mod refusal;
 mod ring_fit;
+mod ring_watch;
 mod room;
 mod routes;
 mod salvage;
