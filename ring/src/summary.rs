@@ -17,9 +17,8 @@ impl RingSpec {
             None => String::new(),
         };
         format!(
-            "{}, {} arithmetic of {}{rules}, {copies}, {nodes}, {fingerprint}",
-            self.algorithm,
-            self.algorithm.name_in_relays(),
+            "{} arithmetic of {}{rules}, {copies}, {nodes}, {fingerprint}",
+            self.algorithm.both_names(", "),
             self.relay.tested_version(),
         )
     }
@@ -88,6 +87,16 @@ impl Algorithm {
             Self::FastFnv1a => "fast fnv1a_ch",
             Self::ConsistentHashing => "consistentHashing",
             Self::ConsistentHashingV2 => "consistentHashing-v2",
+        }
+    }
+}
+
+impl Algorithm {
+    /// Our name of this kind of ring and the relays', with `between` between them; once if they are equal.
+    fn both_names(self, between: &str) -> String {
+        match (self.name(), self.name_in_relays()) {
+            (ours, theirs) if ours == theirs => ours.to_owned(),
+            (ours, theirs) => format!("{ours}{between}{theirs}"),
         }
     }
 }

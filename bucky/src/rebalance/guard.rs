@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bucky_ring::{Explanation, Ring, RingSpec, shuffled_share};
+use bucky_ring::{Explanation, Relay, Ring, RingSpec, shuffled_share};
 
 use crate::cluster::{Cluster, Member};
 use crate::counted;
@@ -150,7 +150,12 @@ fn percent(explanation: Option<&Explanation>) -> String {
 }
 
 fn of_another_ring(found: &RingFit, best: &Explanation, moved: u64) -> String {
-    let ring = best.rings.first().unwrap_or(&found.present);
+    // Of several relays that agree, the daemons' own; buckytools is only a way to compute a relay's ring.
+    let ring = best
+        .rings
+        .iter()
+        .min_by_key(|ring| (ring.relay != found.present.relay, ring.relay == Relay::Buckytools))
+        .unwrap_or(&found.present);
     let agree = match best.rings.iter().any(|other| other.relay != ring.relay) {
         true => "Several relays agree on all of it: name the one that writes the metrics.\n",
         false => "",
@@ -162,7 +167,7 @@ fn of_another_ring(found: &RingFit, best: &Explanation, moved: u64) -> String {
          daemons: {}: {}\n\
          If the daemons' ring is wrong, restart each buckyd with that of the disks:\n  \
          buckyd {}\n{agree}\
-         `bucky ring fit` shows more rings. If the new ring is right and all of this is to move, add \
+         `bucky ring fit` shows more rings. If the new ring is right and all of this must move, add \
          --expect-shuffle",
         counted::metrics(moved),
         human_count(found.names),
@@ -180,7 +185,7 @@ fn of_no_ring(found: &RingFit, moved: u64) -> String {
          the files lie ({} names compared):\n  \
          daemons: {}: {}\n\
          Is a node missing, or are the nodes of a jump ring in another order? `bucky ring fit NODE...` compares \
-         other nodes. If all of this is to move, add --expect-shuffle",
+         other nodes. If all of this must move, add --expect-shuffle",
         counted::metrics(moved),
         human_count(found.names),
         found.present.summary(),

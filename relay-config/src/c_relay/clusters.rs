@@ -166,7 +166,7 @@ impl<'o> Reader<'o> {
                 kind: RefusalKind::NoRing,
                 place: file.place(cluster.offset),
                 message: format!(
-                    "cluster {:?} is no hash ring: {}",
+                    "cluster {:?} has no hash ring: {}",
                     cluster.name.text,
                     purpose(cluster.kind)
                 ),

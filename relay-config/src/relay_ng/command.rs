@@ -37,7 +37,7 @@ pub(super) fn apply(command: &str, place: &Place, routes: &mut Vec<Route>) -> Re
             ));
         }
         word if OTHER_COMMANDS.contains(&word) => {}
-        word => return refuse(format!("{word:?} is no command that carbon-relay-ng takes here")),
+        word => return refuse(format!("carbon-relay-ng does not take the command {word:?} here")),
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn add_route(command: &str, place: &Place) -> Result<Route, Refusal> {
             .is_some_and(|(name, value)| MATCHERS.contains(&name) && !value.is_empty());
         if !is_matcher {
             return refuse(format!(
-                "{word:?} is no matcher of a route; two blanks separate the route and each destination"
+                "{word:?} is not a matcher of a route; two blanks separate the route and each destination"
             ));
         }
         matcher = Some(place.clone());
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn what_the_relay_does_not_take_is_refused() {
         for (command, said) in [
-            ("addRoute consistentHashing a b:1 c:1", "\"b:1\" is no matcher"),
+            ("addRoute consistentHashing a b:1 c:1", "\"b:1\" is not a matcher"),
             (
                 "addRoute consistentHashing-v2 a  b:1  c:1",
                 "does not take the type \"consistentHashing-v2\"",
@@ -127,8 +127,8 @@ mod tests {
             ("addRoute consistentHashing", "has no key"),
             ("delRoute a", "no such route"),
             ("modDest a b:1 addr=c:1", "changes a destination"),
-            ("addroute x", "\"addroute\" is no command"),
-            ("", "\"\" is no command"),
+            ("addroute x", "take the command \"addroute\""),
+            ("", "take the command \"\""),
         ] {
             let refusal = routes(&[command]).expect_err(command);
             assert!(refusal.contains(said) && refusal.ends_with("[bad-command]"), "{refusal}");

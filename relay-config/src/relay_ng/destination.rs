@@ -57,7 +57,7 @@ pub(super) fn address<'t>(text: &'t str, place: &Place) -> Result<&'t str, Refus
         });
         if known != Some(true) {
             let message = format!(
-                "{word:?} is no option of a destination of a hash ring; in an init command, two blanks separate \
+                "{word:?} is not an option of a destination of a hash ring; in an init command, two blanks separate \
                  destinations"
             );
             return Err(refuse(RefusalKind::BadCommand, message));

@@ -47,7 +47,7 @@ pub(crate) fn read(
     for route in routes {
         if choices.iter().any(|choice| choice.name == route.key) {
             let message =
-                format!("route {:?} is already defined above; name one of them anew", route.key);
+                format!("route {:?} is already defined above; rename one of them", route.key);
             return Err(refuse(RefusalKind::DuplicateKey, route.place, message));
         }
         choices.push(choice(route, rewrite.as_ref())?);

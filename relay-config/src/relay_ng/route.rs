@@ -60,7 +60,7 @@ impl Route {
         let algorithm = match self.kind {
             Kind::Hashing(algorithm) => algorithm,
             Kind::Destinations(name) | Kind::Elsewhere(name) => {
-                let message = format!("route {:?} is no hash ring: its type is {name}", self.key);
+                let message = format!("route {:?} has no hash ring: its type is {name}", self.key);
                 return Ok(Err(Refusal {
                     kind: RefusalKind::NoRing,
                     place: self.kind_place.clone(),

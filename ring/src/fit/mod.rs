@@ -14,8 +14,8 @@ mod shuffle;
 
 pub use self::shuffle::shuffled_share;
 
-/// The least score, of 1, with which a ring explains where copies lie.
-const EXPLAINS_FROM: f64 = 0.6;
+/// The least shares with which a ring explains where copies are.
+const EXPLAINS_FROM: f64 = 0.7;
 use std::cmp::Ordering;
 
 use smallvec::SmallVec;
@@ -203,10 +203,10 @@ impl Explanation {
         2.0 * self.in_place as f64 / (self.copies + self.wanted).max(1) as f64
     }
 
-    /// Whether it explains the copies at all. Where files lie anywhere, the best of many rings scores up to
-    /// half, and a ring of three copies over four nodes has most copies in place.
+    /// Whether it explains where the copies are: most are in place, and most that it wants are there. A ring of
+    /// three copies over four nodes has most copies in place wherever they lie, but few of those it wants.
     pub fn explains(&self) -> bool {
-        self.score() >= EXPLAINS_FROM
+        self.share_in_place() >= EXPLAINS_FROM && self.share_found() >= EXPLAINS_FROM
     }
 
     /// Compares how well two rings explain the same copies.

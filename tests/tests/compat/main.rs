@@ -14,6 +14,7 @@
 //! - `backup`: `bucky tar` and `bucky restore`
 //! - `modify`: bucky modify, alone and with concurrent writers
 //! - `schemas`: nodes with different storage schemas, in every command
+//! - `carbon_conf`: carbon.conf as carbon itself reads it
 //! - `ring_from`: `bucky ring from` over configuration files of relays
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 //! - `sparsify`: bucky-sparsify with concurrent writers
@@ -25,6 +26,7 @@
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
 mod backup;
+mod carbon_conf;
 mod carbonate;
 mod command_line;
 mod compressed;

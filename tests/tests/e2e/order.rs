@@ -35,7 +35,7 @@ fn recorded(count: usize) -> (TestCluster, Vec<(MetricName, Arrival)>) {
 fn moves_in_order(count: usize, batch: &str) {
     let (mut cluster, metrics) = recorded(count);
     let before = cluster.ledger();
-    cluster.bucky(&["rebalance", "--batch-metrics", batch]).assert_code(0);
+    cluster.bucky(&["rebalance", "--expect-shuffle", "--batch-metrics", batch]).assert_code(0);
     cluster.assert_all_in_place(&before);
     for node in 0..2 {
         cluster.node_mut(node).stop();

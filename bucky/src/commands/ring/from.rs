@@ -35,7 +35,7 @@ const COMMAND_WIDTH: usize = 78;
         or several rings and none chosen, 130 stopped by Ctrl-C."
 )]
 pub(crate) struct Args {
-    /// Print a table in place of the document: each part of the ring, and where it was found
+    /// Print a table in place of the document: each part of the ring, and its line in the file
     #[arg(long, help_heading = heading::OUTPUT)]
     explain: bool,
     #[command(flatten)]
@@ -91,7 +91,10 @@ fn explanation(loaded: &LoadedRing) -> String {
     let place = |place: &Option<Place>| place.as_ref().map_or_else(default, file_and_line);
     let yes_no = |is| if is { "yes" } else { "no" };
     row("relay", &spec.relay, format!("a file of {}", loaded.program));
-    let hash = format!("{} ({})", spec.algorithm, spec.algorithm.name_in_relays());
+    let hash = match (spec.algorithm.name(), spec.algorithm.name_in_relays()) {
+        (ours, theirs) if ours == theirs => ours.to_owned(),
+        (ours, theirs) => format!("{ours} ({theirs})"),
+    };
     row("hash", &hash, place(&origins.algorithm));
     row("copies", &spec.replication_factor, place(&origins.replication_factor));
     row("on different hosts", &yes_no(spec.diverse_replicas), place(&origins.diverse_replicas));

@@ -1,5 +1,6 @@
 //! `bucky ring`: rings, and where they come from.
 
+mod diff;
 mod fit;
 mod from;
 
@@ -25,6 +26,7 @@ pub(crate) struct Args {
 /// What is done with rings.
 #[derive(Subcommand)]
 enum RingCommand {
+    Diff(diff::Args),
     From(from::Args),
     Fit(Box<fit::Args>),
 }
@@ -32,6 +34,7 @@ enum RingCommand {
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     match args.command {
+        RingCommand::Diff(args) => diff::run(args, output).await,
         RingCommand::From(args) => from::run(args, output).await,
         RingCommand::Fit(args) => fit::run(*args, output).await,
     }

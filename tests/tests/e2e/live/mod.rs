@@ -131,7 +131,8 @@ impl Switch {
 
     /// The flags of the first run.
     fn first_run(self, mix: Mix) -> Vec<&'static str> {
-        let mut args = vec!["rebalance", "-f", "-w", "2", "--batch-metrics", "5"];
+        let mut args =
+            vec!["rebalance", "-f", "--expect-shuffle", "-w", "2", "--batch-metrics", "5"];
         args.extend(mix.args());
         match self {
             Self::CopiedFirst => args.push("--no-delete"),
@@ -142,7 +143,7 @@ impl Switch {
 
     /// The flags of a later run.
     fn later_run(self, mix: Mix) -> Vec<&'static str> {
-        let mut args = vec!["rebalance", "-f", "--batch-metrics", "7"];
+        let mut args = vec!["rebalance", "-f", "--expect-shuffle", "--batch-metrics", "7"];
         args.extend(mix.args());
         args.extend(self.rest());
         args
