@@ -12,7 +12,7 @@ use bucky_ring::{Explanation, Fit, Node, RingSpec};
 
 use self::count::Counter;
 pub(crate) use self::lists::NodeLists;
-use self::sample::Sample;
+use self::sample::NameSample;
 use crate::cluster::{Cluster, Member, ask_member};
 use crate::inventory::{ListDetail, MergedLists, Query};
 use crate::names::Selection;
@@ -107,7 +107,7 @@ pub(crate) async fn fit(
     let nodes = query.nodes.clone().unwrap_or_else(|| present.nodes.clone());
     let others = ask_others(cluster, &nodes, output).await;
     let members: Vec<&Member> = cluster.members.iter().chain(&others).collect();
-    let sample = Sample::take(&members, query, output).await;
+    let sample = NameSample::take(&members, query, output).await;
     let outcome = sample.outcome;
     if sample.names.is_empty() {
         return Err(UnhealthyError::because(

@@ -25,7 +25,7 @@ const ASKED_AT_ONCE: usize = 16;
 const EMPTY_BELOW: u64 = 50;
 
 /// The names that were sampled.
-pub(super) struct Sample {
+pub(super) struct NameSample {
     /// The hosts whose names are known.
     pub(super) hosts: Vec<String>,
     /// What a relay hashes, and the hosts that have it.
@@ -47,7 +47,7 @@ struct Merged {
     end: Option<u64>,
 }
 
-impl Sample {
+impl NameSample {
     /// Asks all `members`. Reports those that do not answer.
     pub(super) async fn take(members: &[&Member], query: &FitQuery, output: &Arc<Output>) -> Self {
         let nodes = members.len().max(1) as u64;
@@ -237,7 +237,7 @@ mod tests {
             (0..1_000).map(|number| (format!("m{number}"), vec![number % 2])).collect();
         names.push(("stray".into(), vec![2]));
         let hosts = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        let sample = Sample { hosts, names, outcome: Outcome::Done };
+        let sample = NameSample { hosts, names, outcome: Outcome::Done };
         assert_eq!(sample.empty_hosts(), ["c", "d"]);
     }
 }
