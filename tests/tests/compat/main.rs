@@ -14,6 +14,7 @@
 //! - `backup`: `bucky tar` and `bucky restore`
 //! - `modify`: bucky modify, alone and with concurrent writers
 //! - `schemas`: nodes with different storage schemas, in every command
+//! - `c_relay_conf`: carbon-c-relay.conf as the relay itself reads it
 //! - `carbon_conf`: carbon.conf as carbon itself reads it
 //! - `ring_from`: `bucky ring from` over configuration files of relays
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
@@ -26,6 +27,7 @@
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
 mod backup;
+mod c_relay_conf;
 mod carbon_conf;
 mod carbonate;
 mod command_line;
