@@ -120,6 +120,10 @@ struct Definition<'l> {
 impl<'l> Definition<'l> {
     fn parse(line: &'l str) -> Result<Self, String> {
         let form = "write OUTPUT (SECONDS) = METHOD INPUT";
+        // Allowed only where the file begins. Files put together have it in between, and nobody sees it.
+        if line.contains('\u{feff}') {
+            return Err("the rule has a byte-order mark (U+FEFF) in it; delete it".to_owned());
+        }
         let (left, right) =
             line.split_once('=').ok_or_else(|| format!("the rule has no `=`; {form}"))?;
         let two = |side: &'l str| {
@@ -202,6 +206,10 @@ mod tests {
     #[test]
     fn the_first_line_that_cannot_be_used_is_named() {
         let cases = [
+            (
+                "a (60) = sum b\n\u{feff}c (60) = sum d\n",
+                "line 2 of the aggregation rules: the rule has a byte-order mark",
+            ),
             ("a (60) = sum b\nc\n", "line 2 of the aggregation rules: the rule has no `=`"),
             ("a = sum b", "not two words on each side"),
             ("a (60) = sum b c", "not two words on each side"),
