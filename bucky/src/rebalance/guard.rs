@@ -50,16 +50,11 @@ pub(super) async fn check(
     if moved < METRICS_LEAST || moved.saturating_mul(ONE_IN) < held {
         return Ok(());
     }
-    let former = former_rings(cluster);
-    let why = if former.is_empty() {
-        "would move, and no daemon knows an earlier ring"
-    } else {
-        "would move between nodes that were members before"
-    };
     output.say(format_args!(
-        "bucky: {} {why}; comparing the ring with the disks",
+        "bucky: {} would move; comparing the ring with what is on the disks",
         counted::metrics(moved)
     ));
+    let former = former_rings(cluster);
     let query = FitQuery { rings: former.iter().map(|(ring, _)| ring.clone()).collect(), ..query };
     let found = fit(cluster, &query, output).await?;
     match verdict(&found, moved, held) {
