@@ -155,12 +155,7 @@ impl Account {
                 let found = there.and_then(|there| there.value(time));
                 let is_changed =
                     is_finest && found.is_some_and(|found| found.to_bits() != value.to_bits());
-                // A source that is ahead may fill the next turn of a slot whose point expires a moment later.
-                let next_turn = time.checked_add(archive.reach());
-                let is_held = there.is_some_and(|there| {
-                    there.holds(time) || next_turn.is_some_and(|next| there.value(next).is_some())
-                });
-                if is_changed || !is_held {
+                if is_changed || !there.is_some_and(|there| there.holds(time)) {
                     self.changed_points.push(format!("{step} s: the owner's {time} is {found:?}"));
                 }
             }

@@ -8,8 +8,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bucky_api::{OnSchemaDifference, Problem, chain};
-use bucky_whisper::{Coverage, Image, ImageError, Written, is_compressed, write_in_place};
+use bucky_api::{Problem, chain};
+use bucky_whisper::{
+    Clocks, Coverage, FillPlan, Image, ImageError, Written, is_compressed, write_in_place,
+};
 use rustix::fs::{Advice, OFlags};
 
 use super::error::StoreError;
@@ -18,9 +20,9 @@ use super::rules::{HealRules, judge};
 use super::{LockBudget, Store, TRIES};
 use crate::memory::Share;
 
-/// How many times its length a file takes in memory while it is filled: its content, its new content, and a
-/// mark for each slot.
-const FILL_TIMES: u64 = 3;
+/// How many times its length a file takes in memory while it is filled: its content, its new content, a mark
+/// for each slot, and a copy that shows what a fill would leave without a place.
+const FILL_TIMES: u64 = 4;
 /// How long after its last write an incomplete file may still be in the making.
 const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
 
@@ -37,7 +39,7 @@ pub(super) enum Existing {
     Unchanged(Holding),
     /// It got points.
     Filled(Holding),
-    /// It must get other archives first.
+    /// It must get other archives first. Nothing was written.
     NeedsReshape,
     /// It was corrupt. The old file is kept at this path.
     Replaced {
@@ -187,6 +189,9 @@ impl Store {
         }
         let options = rules.fill_options(self.options.aggregation_six);
         let plan = bucky_whisper::fill(&source, &destination, options);
+        if rules.reshapes() && leaves_without_place(&source, &content, &plan, options.clocks) {
+            return Ok(Attempt::Done(Existing::NeedsReshape));
+        }
         let written = if rules.preview {
             Written::Whole
         } else {
@@ -207,10 +212,6 @@ impl Store {
         let after =
             Image::parse(&content).map_err(|error| damaged_destination(file, path, &error))?;
         let coverage = Coverage::of(&source, &after, options.clocks);
-        let is_to_reshape = rules.on_schema_difference == OnSchemaDifference::Reshape;
-        if is_to_reshape && !rules.preview && coverage.without_place() > 0 {
-            return Ok(Attempt::Done(Existing::NeedsReshape));
-        }
         let holding = judge(path, (source.header(), after.header()), &coverage, points, rules)?;
         Ok(Attempt::Done(if is_changed {
             Existing::Filled(holding)
@@ -232,6 +233,21 @@ impl Store {
                  write");
         }
     }
+}
+
+/// Whether points of `source` have no place in `content` after `plan`. A file that is to be reshaped is not
+/// filled first: if the source's clock is ahead, a fill gives the slot of the oldest point to the next turn of
+/// the ring, and the longer ring has slots for both.
+fn leaves_without_place(
+    source: &Image<'_>,
+    content: &[u8],
+    plan: &FillPlan,
+    clocks: Clocks,
+) -> bool {
+    let mut filled = content.to_vec();
+    plan.apply(&mut filled);
+    Image::parse(&filled)
+        .is_ok_and(|after| Coverage::of(source, &after, clocks).without_place() > 0)
 }
 
 /// The failure for an owner's file that is not a Whisper file. Carbon writes a new file in steps, so a file

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use bucky_api::{OnSchemaDifference, Problem, chain};
+use bucky_api::{Problem, chain};
 use bucky_whisper::{
-    Digest, Header, ImageError, LARGE_FILL_BYTES, LargeBytes, LargeFill, LargeFillError,
-    UnfitError, fill_large, preview_large,
+    Digest, FillOptions, Header, ImageError, LARGE_FILL_BYTES, LargeBytes, LargeFill,
+    LargeFillError, UnfitError, fill_large, large_header, preview_large,
 };
 use rustix::fs::OFlags;
 
@@ -62,6 +62,9 @@ impl Store {
                 continue;
             }
             let options = rules.fill_options(self.options.aggregation_six);
+            if rules.reshapes() && leaves_without_place(tmp, &file, options) {
+                return Ok(Existing::NeedsReshape);
+            }
             let done = match fill_large(tmp, &file, options) {
                 Err(LargeFillError::Disturbed) => continue,
                 Err(
@@ -141,6 +144,17 @@ impl Store {
     }
 }
 
+/// Whether points of `source` have no place in `file` after a fill, as for short files. Reads both, unless
+/// their archives are the same. Files that cannot be filled are reported by the fill.
+fn leaves_without_place(source: &File, file: &File, options: FillOptions) -> bool {
+    let layout = |file| Some(large_header(file).ok()?.ok()?.layout());
+    if layout(source) == layout(file) {
+        return false;
+    }
+    let done = preview_large(LargeBytes::File(source), file, options);
+    done.is_ok_and(|done| done.coverage.without_place() > 0)
+}
+
 /// Refuses clocks that are too far apart.
 pub(super) fn check_clocks(path: &Path, rules: &HealRules) -> Result<(), Failure> {
     let clocks = rules.clocks();
@@ -197,10 +211,6 @@ fn judge_large(
     let Some((source, owner)) = &done.headers else {
         return Err(StoreError::Unsteady { path: path.into() }.into());
     };
-    let is_to_reshape = rules.on_schema_difference == OnSchemaDifference::Reshape;
-    if is_to_reshape && !rules.preview && done.coverage.without_place() > 0 {
-        return Ok(Existing::NeedsReshape);
-    }
     let holding = judge(path, (source, owner), &done.coverage, points, rules)?;
     Ok(if points == 0 && done.is_empty() {
         Existing::Unchanged(holding)

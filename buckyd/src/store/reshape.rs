@@ -12,7 +12,7 @@ use std::fs::File;
 use std::path::Path;
 
 use bucky_api::archive::FileMeta;
-use bucky_api::{FileSchema, Problem, chain};
+use bucky_api::{FileSchema, OnSchemaDifference, Problem, chain};
 use bucky_whisper::{
     Clocks, Coverage, Header, Image, ReshapeError, WhisperFile, points_that_came, reshape,
     reshaped_len_bytes,
@@ -56,8 +56,32 @@ enum InMemoryOutcome {
 }
 
 impl Store {
+    /// Reshapes the file at the place of `staged`. If no layout can be found for it, fills what has a place.
+    pub(super) fn reshape_or_fill(
+        &self,
+        staged: &Staged,
+        aside: &TombstoneSlot<'_, '_>,
+        rules: &HealRules,
+        budget: &LockBudget,
+    ) -> Result<Existing, Failure> {
+        let refusal = match self.reshape(staged, aside, rules, budget) {
+            Err(refusal) if refusal.problem == Problem::NoPlace => refusal,
+            done => return done,
+        };
+        let keep = HealRules { on_schema_difference: OnSchemaDifference::Keep, ..*rules };
+        let source = self.open_staged(staged)?;
+        match self.fill_from_tmp(&staged.path, &source, &keep, budget) {
+            Err(filled) if filled.problem == Problem::NoPlace => {
+                Err(Failure { reason: refusal.reason, ..filled })
+            }
+            // Between the two, the points without a place may have expired.
+            Ok(existing @ (Existing::Filled(_) | Existing::Unchanged(_))) => Ok(existing),
+            _ => Err(refusal),
+        }
+    }
+
     /// Creates the file at the place of `staged` again, with the archives of both, and fills it from both.
-    pub(super) fn reshape(
+    fn reshape(
         &self,
         staged: &Staged,
         aside: &TombstoneSlot<'_, '_>,

@@ -80,6 +80,11 @@ impl HealRules {
         self.on_corrupt == OnCorrupt::Replace
     }
 
+    /// Whether a file that lacks places for points gets more archives.
+    pub(super) fn reshapes(&self) -> bool {
+        self.on_schema_difference == OnSchemaDifference::Reshape && !self.preview
+    }
+
     pub(super) fn fill_options(&self, aggregation_six: AggregationSix) -> FillOptions {
         FillOptions { clocks: self.clocks(), aggregation_six }
     }

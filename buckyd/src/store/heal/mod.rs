@@ -269,7 +269,9 @@ impl<'s> VolumeBatch<'s> {
             let mut result = self.store.put_or_fill(&staged, &self.locks, &self.folders);
             if let Ok(Existing::NeedsReshape) = result {
                 result = match place {
-                    Some(aside) => self.store.reshape(&staged, &aside, &self.rules, &self.locks),
+                    Some(aside) => {
+                        self.store.reshape_or_fill(&staged, &aside, &self.rules, &self.locks)
+                    }
                     None => Err(just_made(&staged.path)),
                 };
                 reshaped += u64::from(result.is_ok());

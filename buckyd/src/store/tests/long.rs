@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bucky_api::archive::LargeMember;
 use bucky_whisper::{Clocks, Coverage};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,24 +20,6 @@ fn fixture() -> Fixture {
 
 fn rules(on_schema_difference: OnSchemaDifference) -> HealRules {
     HealRules { on_schema_difference, ..HealRules::default() }
-}
-
-/// Heals `a.b` as a pull does: a file that is too long comes piece by piece.
-fn heal(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Option<u64>) {
-    let mut batch = VolumeBatch::new(&fixture.store).by(rules);
-    let member = member("a.b", content);
-    if content.len() as u64 > fixture.store.file_limit_bytes() {
-        let Member { metric, meta, is_sparse, announced, .. } = member;
-        let len_bytes = content.len() as u64;
-        let large = LargeMember { metric: metric.clone(), meta, len_bytes, is_sparse, announced };
-        let mut incoming = batch.begin_large(&large, &metric);
-        content.chunks(1_000).for_each(|piece| incoming.write(piece));
-        batch.end_large(incoming, metric);
-    } else {
-        batch.take(&member);
-    }
-    let (mut lines, aside) = batch.finish();
-    (lines.remove(0), aside.map(|(_, count)| count))
 }
 
 fn layout(fixture: &Fixture) -> String {

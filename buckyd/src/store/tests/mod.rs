@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use bucky_api::archive::{FileMeta, Member};
+use bucky_api::archive::{FileMeta, LargeMember, Member};
 use bucky_api::clock::unix_now;
 use bucky_api::{
     DeleteLine, DeleteMetric, DeleteOutcome, HealLine, HealOutcome, OnSchemaDifference, Problem,
@@ -32,6 +32,7 @@ mod late_points;
 mod long;
 mod paths;
 mod prefix;
+mod reshape_ahead;
 mod room;
 mod salvage;
 mod schemas;
@@ -165,4 +166,22 @@ fn member(metric: &str, content: &[u8]) -> Member {
 
 fn fine_points(content: &[u8]) -> usize {
     Image::parse(content).unwrap().archive(0).unwrap().points_valid(unix_now()).count()
+}
+
+/// Heals `a.b` as a pull does: a file that is too long comes piece by piece.
+fn heal(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Option<u64>) {
+    let mut batch = VolumeBatch::new(&fixture.store).by(rules);
+    let member = member("a.b", content);
+    if content.len() as u64 > fixture.store.file_limit_bytes() {
+        let Member { metric, meta, is_sparse, announced, .. } = member;
+        let len_bytes = content.len() as u64;
+        let large = LargeMember { metric: metric.clone(), meta, len_bytes, is_sparse, announced };
+        let mut incoming = batch.begin_large(&large, &metric);
+        content.chunks(1_000).for_each(|piece| incoming.write(piece));
+        batch.end_large(incoming, metric);
+    } else {
+        batch.take(&member);
+    }
+    let (mut lines, aside) = batch.finish();
+    (lines.remove(0), aside.map(|(_, count)| count))
 }

@@ -15,13 +15,6 @@ fn rules(on_schema_difference: OnSchemaDifference) -> HealRules {
     HealRules { on_schema_difference, ..HealRules::default() }
 }
 
-fn heal_by(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Option<u64>) {
-    let mut batch = VolumeBatch::new(&fixture.store).by(rules);
-    batch.take(&member("a.b", content));
-    let (mut lines, aside) = batch.finish();
-    (lines.remove(0), aside.map(|(_, count)| count))
-}
-
 fn layout(fixture: &Fixture) -> String {
     Image::parse(&fs::read(fixture.path("a.b")).unwrap()).unwrap().header().layout()
 }
@@ -37,7 +30,7 @@ fn an_owner_that_has_no_place_for_a_point_fills_the_rest_and_gives_no_receipt() 
     let fixture = Fixture::new();
     let source = whisper_of(&LONG, &[100, 30, 2]);
     fixture.put("a.b", &whisper_of(&SHORT, &[1]));
-    let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Keep), &source);
+    let (line, _) = heal(&fixture, rules(OnSchemaDifference::Keep), &source);
     assert_eq!((line.outcome, line.problem), (HealOutcome::Refused, Some(Problem::NoPlace)));
     assert!(!line.outcome.is_healed());
     assert_eq!((line.points, line.held), (2, Some(2)), "{line:?}");
@@ -53,7 +46,7 @@ fn an_owner_that_has_no_place_for_a_point_fills_the_rest_and_gives_no_receipt() 
         "what has a place is there"
     );
     // Again: nothing is filled any more, and it is still not a receipt.
-    let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Keep), &source);
+    let (line, _) = heal(&fixture, rules(OnSchemaDifference::Keep), &source);
     assert_eq!((line.outcome, line.points), (HealOutcome::Refused, 0));
 }
 
@@ -63,7 +56,7 @@ fn a_finer_owner_that_lacks_the_sources_archive_is_not_complete() {
     let source = whisper_of(&["5m:1d"], &[600, 300]);
     fixture.put("a.b", &whisper_of(&["60s:2h", "10m:2d"], &[]));
     std::thread::sleep(Duration::from_millis(1_100));
-    let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Keep), &source);
+    let (line, _) = heal(&fixture, rules(OnSchemaDifference::Keep), &source);
     assert_eq!(line.problem, Some(Problem::NoPlace), "{line:?}");
     assert_eq!(line.difference.unwrap().points_without_place(), 2);
 }
@@ -75,7 +68,7 @@ fn a_reshaped_owner_has_the_archives_and_points_of_both_and_the_old_file_waits_a
     let owner = whisper_of(&SHORT, &[1, 30]);
     fixture.put("a.b", &owner);
     fs::set_permissions(fixture.path("a.b"), fs::Permissions::from_mode(0o664)).unwrap();
-    let (line, aside) = heal_by(&fixture, rules(OnSchemaDifference::Reshape), &source);
+    let (line, aside) = heal(&fixture, rules(OnSchemaDifference::Reshape), &source);
     assert_eq!((line.outcome, line.problem), (HealOutcome::Filled, None), "{line:?}");
     assert_eq!(line.difference.unwrap().reshaped_from.unwrap().archives, "60s:1h");
     assert_eq!(aside, Some(1));
@@ -97,7 +90,7 @@ fn a_reshaped_owner_has_the_archives_and_points_of_both_and_the_old_file_waits_a
     assert!(Coverage::of(&before, &old, Clocks::at(unix_now())).is_whole());
     assert_eq!(fixture.leftovers().len(), 1, "the tombstone, and no temporary file");
     // Again: there is nothing to reshape.
-    let (line, aside) = heal_by(&fixture, rules(OnSchemaDifference::Reshape), &source);
+    let (line, aside) = heal(&fixture, rules(OnSchemaDifference::Reshape), &source);
     assert_eq!((line.outcome, aside), (HealOutcome::Unchanged, None), "{line:?}");
 }
 
@@ -107,7 +100,7 @@ fn a_reshape_that_no_layout_allows_is_refused_and_changes_nothing() {
     let source = whisper_of(&["3m:1d"], &[100, 30]);
     let owner = whisper_of(&["2m:1d"], &[50]);
     fixture.put("a.b", &owner);
-    let (line, aside) = heal_by(&fixture, rules(OnSchemaDifference::Reshape), &source);
+    let (line, aside) = heal(&fixture, rules(OnSchemaDifference::Reshape), &source);
     assert_eq!((line.outcome, line.problem), (HealOutcome::Refused, Some(Problem::NoPlace)));
     assert!(line.reason.contains("cannot be reshaped"), "{line:?}");
     assert!(aside.is_none_or(|count| count == 0), "{aside:?}");
@@ -125,14 +118,14 @@ fn coarsen_accepts_points_under_a_valid_coarser_one_and_drop_gives_all_up() {
     ] {
         let fixture = Fixture::new();
         fixture.put("a.b", &whisper_of(&["5m:1d"], &[400]));
-        let (line, _) = heal_by(&fixture, rules(rule), &source);
+        let (line, _) = heal(&fixture, rules(rule), &source);
         assert_eq!(line.outcome.is_healed(), is_healed, "{rule}: {line:?}");
         assert_eq!(line.difference.unwrap().points_without_place(), 6, "{rule}");
     }
     // No coarser archive covers points that only a shorter archive lacks.
     let fixture = Fixture::new();
     fixture.put("a.b", &whisper_of(&SHORT, &[1]));
-    let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Coarsen), &source);
+    let (line, _) = heal(&fixture, rules(OnSchemaDifference::Coarsen), &source);
     assert!(!line.outcome.is_healed());
 }
 
@@ -142,11 +135,11 @@ fn a_preview_reports_what_a_heal_would_and_writes_nothing() {
     let source = whisper_of(&LONG, &[100, 30, 2]);
     let owner = whisper_of(&SHORT, &[1]);
     let preview = HealRules { preview: true, ..HealRules::default() };
-    let (line, _) = heal_by(&fixture, preview, &source);
+    let (line, _) = heal(&fixture, preview, &source);
     assert_eq!(line.outcome, HealOutcome::Created);
     assert!(!fixture.path("a.b").exists() && fixture.leftovers().is_empty());
     fixture.put("a.b", &owner);
-    let (line, _) = heal_by(&fixture, preview, &source);
+    let (line, _) = heal(&fixture, preview, &source);
     assert_eq!((line.problem, line.points), (Some(Problem::NoPlace), 2));
     assert_eq!(fs::read(fixture.path("a.b")).unwrap(), owner);
 }
@@ -212,7 +205,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_reshape() {
             }
             written
         });
-        let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Reshape), &source);
+        let (line, _) = heal(&fixture, rules(OnSchemaDifference::Reshape), &source);
         assert_eq!(line.outcome, HealOutcome::Filled, "{line:?}");
         stop.store(true, Ordering::Relaxed);
         writer.join().unwrap()
@@ -221,7 +214,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_reshape() {
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     let old =
         fixture.store.read_tombstone(&batch, 0, &mut VolumeReader::new(&fixture.store)).unwrap();
-    heal_by(&fixture, HealRules::default(), &old.content);
+    heal(&fixture, HealRules::default(), &old.content);
     let content = fs::read(&path).unwrap();
     let view = Image::parse(&content).unwrap().archive(0).unwrap();
     for slot in written {
