@@ -44,6 +44,7 @@ mod fit;
 mod go_json;
 mod hash;
 mod jump;
+mod kinds;
 mod node;
 mod node_list;
 mod owners;

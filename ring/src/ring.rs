@@ -4,8 +4,6 @@
 //! and, depending on the kind of ring, one table access (16-bit rings), a binary search (mmh3), a division
 //! (fast) or the jumps.
 
-use std::collections::HashMap;
-
 use smallvec::SmallVec;
 
 use crate::{
@@ -13,6 +11,7 @@ use crate::{
     finder::{self, Circle, Finder},
     hash::{Bytes, Key, KeyHash, fnv1a_64},
     jump::{JumpWalk, bucket_order, jump},
+    kinds::{count_distinct, count_kinds, kinds},
     owners::OwnerLists,
     warnings,
 };
@@ -228,30 +227,6 @@ fn buckets(order: &[u32]) -> u32 {
 #[expect(clippy::cast_precision_loss, reason = "rings have a few thousand nodes at most")]
 fn evenly(parts: usize) -> f64 {
     1.0 / parts as f64
-}
-
-/// For each node, the number of its kind. Nodes of one kind count as one when copies are placed: with diverse
-/// replicas the nodes of a host, otherwise each node alone. (No ring has two nodes that its relay cannot
-/// distinguish.)
-fn kinds(spec: &RingSpec) -> Vec<u32> {
-    if !spec.diverse_replicas {
-        return (0_u32..).take(spec.nodes.len()).collect();
-    }
-    let mut hosts: HashMap<&str, u32> = HashMap::new();
-    let numbered = (0_u32..).zip(&spec.nodes);
-    numbered.map(|(number, node)| *hosts.entry(node.host()).or_insert(number)).collect()
-}
-
-fn count_kinds(circle: &[u32], kinds: &[u32]) -> usize {
-    let met: Vec<u32> = circle.iter().map(|node| kinds[*node as usize]).collect();
-    count_distinct(&met)
-}
-
-fn count_distinct(kinds: &[u32]) -> usize {
-    let mut sorted = kinds.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    sorted.len()
 }
 
 #[cfg(test)]

@@ -2,16 +2,16 @@
 
 use super::lexer::{Lexer, Token, What};
 use super::syntax::{
-    Aggregate, Cluster, Host, Instance, Kind, Match, Rewrite, SendTo, Statement, Text, Validate,
+    Cluster, Host, Instance, Kind, Match, Rewrite, SendTo, Statement, Text, Validate,
 };
 use crate::{Refusal, RefusalKind, SourceFile};
 
 /// Reads statements one after the other.
 pub(super) struct Parser<'f> {
-    file: &'f SourceFile,
+    pub(super) file: &'f SourceFile,
     lexer: Lexer<'f>,
     /// The next token, which is already cut.
-    next: Token,
+    pub(super) next: Token,
     /// Where the token before begins.
     before: usize,
 }
@@ -59,18 +59,18 @@ impl<'f> Parser<'f> {
         Ok(Some(statement))
     }
 
-    fn step(&mut self) -> Result<Token, Refusal> {
+    pub(super) fn step(&mut self) -> Result<Token, Refusal> {
         self.before = self.next.offset;
         let next = self.lexer.next()?;
         Ok(std::mem::replace(&mut self.next, next))
     }
 
-    fn is(&self, word: &str) -> bool {
+    pub(super) fn is(&self, word: &str) -> bool {
         matches!(self.next.what, What::Keyword(found) if found == word)
     }
 
     /// Takes `word` if it is next.
-    fn accept(&mut self, word: &str) -> Result<bool, Refusal> {
+    pub(super) fn accept(&mut self, word: &str) -> Result<bool, Refusal> {
         let is_next = self.is(word);
         if is_next {
             self.step()?;
@@ -78,7 +78,7 @@ impl<'f> Parser<'f> {
         Ok(is_next)
     }
 
-    fn expect(&mut self, word: &str) -> Result<(), Refusal> {
+    pub(super) fn expect(&mut self, word: &str) -> Result<(), Refusal> {
         match self.accept(word)? {
             true => Ok(()),
             false => Err(self.unexpected(&format!("`{word}`"))),
@@ -86,7 +86,7 @@ impl<'f> Parser<'f> {
     }
 
     /// Takes the one of `words` that is next.
-    fn one_of(&mut self, words: &[&'static str]) -> Result<&'static str, Refusal> {
+    pub(super) fn one_of(&mut self, words: &[&'static str]) -> Result<&'static str, Refusal> {
         for word in words {
             if self.accept(word)? {
                 return Ok(word);
@@ -95,7 +95,7 @@ impl<'f> Parser<'f> {
         Err(self.unexpected(&words.join(" or ")))
     }
 
-    fn unexpected(&self, wanted: &str) -> Refusal {
+    pub(super) fn unexpected(&self, wanted: &str) -> Refusal {
         let mut offset = self.next.offset;
         let found = match &self.next.what {
             What::Keyword(word) => format!("`{word}`"),
@@ -120,7 +120,7 @@ impl<'f> Parser<'f> {
         }
     }
 
-    fn text(&mut self, wanted: &str) -> Result<Text, Refusal> {
+    pub(super) fn text(&mut self, wanted: &str) -> Result<Text, Refusal> {
         if !matches!(self.next.what, What::Text { .. }) {
             return Err(self.unexpected(wanted));
         }
@@ -132,7 +132,7 @@ impl<'f> Parser<'f> {
     }
 
     /// One text at least.
-    fn texts(&mut self, wanted: &str) -> Result<Vec<Text>, Refusal> {
+    pub(super) fn texts(&mut self, wanted: &str) -> Result<Vec<Text>, Refusal> {
         let mut texts = vec![self.text(wanted)?];
         while matches!(self.next.what, What::Text { .. }) {
             texts.push(self.text(wanted)?);
@@ -141,7 +141,7 @@ impl<'f> Parser<'f> {
     }
 
     /// A number, as it is written, and its place.
-    fn number(&mut self) -> Result<(String, usize), Refusal> {
+    pub(super) fn number(&mut self) -> Result<(String, usize), Refusal> {
         match self.next.what.clone() {
             What::Number(number) => Ok((number, self.step()?.offset)),
             _ => Err(self.unexpected("a number")),
@@ -264,7 +264,7 @@ impl<'f> Parser<'f> {
         Ok(Statement::Match(Match { expressions, validate, route_using, send_to, stops }))
     }
 
-    fn opt_send_to(&mut self) -> Result<Option<SendTo>, Refusal> {
+    pub(super) fn opt_send_to(&mut self) -> Result<Option<SendTo>, Refusal> {
         if !self.accept("send")? {
             return Ok(None);
         }
@@ -272,7 +272,7 @@ impl<'f> Parser<'f> {
         self.destinations().map(Some)
     }
 
-    fn destinations(&mut self) -> Result<SendTo, Refusal> {
+    pub(super) fn destinations(&mut self) -> Result<SendTo, Refusal> {
         if self.accept("blackhole")? {
             return Ok(SendTo::Blackhole);
         }
@@ -286,129 +286,10 @@ impl<'f> Parser<'f> {
         let into = self.text("the new name")?;
         Ok(Statement::Rewrite(Rewrite { offset, expression, into }))
     }
-
-    fn aggregate(&mut self) -> Result<Statement, Refusal> {
-        self.step()?;
-        let expressions = self.texts("an expression")?;
-        self.expect("every")?;
-        let every = self.seconds()?;
-        self.expect("expire")?;
-        self.expect("after")?;
-        let offset = self.next.offset;
-        let expire = self.seconds()?;
-        if every <= 0 || expire <= every {
-            return Err(Refusal {
-                kind: RefusalKind::Syntax,
-                place: self.file.place(offset),
-                message: "an aggregation must expire after more seconds than its interval has"
-                    .to_owned(),
-            });
-        }
-        if self.accept("timestamp")? {
-            self.expect("at")?;
-            self.one_of(&["start", "middle", "end"])?;
-            self.expect("of")?;
-            self.expect("bucket")?;
-        }
-        self.compute()?;
-        while self.is("compute") {
-            self.compute()?;
-        }
-        let send_to = self.opt_send_to()?;
-        let stops = self.accept("stop")?;
-        Ok(Statement::Aggregate(Aggregate { expressions, send_to, stops }))
-    }
-
-    /// `N seconds`; a number that is too long for the relay counts as 0.
-    fn seconds(&mut self) -> Result<i32, Refusal> {
-        let (digits, _) = self.number()?;
-        self.expect("seconds")?;
-        Ok(digits.parse().unwrap_or_default())
-    }
-
-    fn compute(&mut self) -> Result<(), Refusal> {
-        self.expect("compute")?;
-        if let What::Percentile(number) = &self.next.what {
-            if !number.parse::<u32>().is_ok_and(|number| (1..=99).contains(&number)) {
-                return Err(self.unexpected("a percentile of 1 to 99"));
-            }
-            self.step()?;
-        } else {
-            self.one_of(&[
-                "sum", "summary", "count", "cnt", "max", "maximum", "min", "minimum", "average",
-                "avg", "median", "variance", "stddev",
-            ])?;
-        }
-        self.expect("write")?;
-        self.expect("to")?;
-        self.text("the name of the aggregate").map(drop)
-    }
-
-    fn send_statistics(&mut self) -> Result<Statement, Refusal> {
-        self.step()?;
-        self.expect("statistics")?;
-        self.expect("to")?;
-        let to = self.destinations()?;
-        self.accept("stop")?;
-        Ok(Statement::Statistics(clusters(Some(to))))
-    }
-
-    fn statistics(&mut self) -> Result<Statement, Refusal> {
-        self.step()?;
-        if self.accept("submit")? {
-            self.expect("every")?;
-            self.seconds()?;
-        }
-        if self.accept("reset")? {
-            self.expect("counters")?;
-            self.expect("after")?;
-            self.expect("interval")?;
-        }
-        if self.accept("prefix")? {
-            self.expect("with")?;
-            self.text("a prefix")?;
-        }
-        let to = self.opt_send_to()?;
-        self.accept("stop")?;
-        Ok(Statement::Statistics(clusters(to)))
-    }
-
-    fn listen(&mut self) -> Result<Statement, Refusal> {
-        self.step()?;
-        self.expect("type")?;
-        self.expect("linemode")?;
-        if self.accept("transport")? {
-            self.one_of(&["plain", "gzip", "lz4", "snappy"])?;
-            if self.accept("ssl")? || self.accept("mtls")? {
-                self.listen_ssl()?;
-            }
-        }
-        loop {
-            self.text("an address to listen on")?;
-            self.expect("proto")?;
-            self.one_of(&["udp", "tcp", "unix"])?;
-            if !matches!(self.next.what, What::Text { .. }) {
-                return Ok(Statement::Other);
-            }
-        }
-    }
-
-    fn listen_ssl(&mut self) -> Result<(), Refusal> {
-        self.text("the file of a certificate")?;
-        while self.accept("protomin")? || self.accept("protomax")? {
-            self.one_of(&["ssl3", "tls1.0", "tls1.1", "tls1.2", "tls1.3"])?;
-        }
-        if self.accept("ciphers")? {
-            self.text("ciphers")?;
-        }
-        if self.accept("ciphersuites")? {
-            self.text("cipher suites")?;
-        }
-        Ok(())
-    }
 }
 
-fn clusters(to: Option<SendTo>) -> Vec<Text> {
+/// The clusters that something is sent to.
+pub(super) fn clusters(to: Option<SendTo>) -> Vec<Text> {
     match to {
         Some(SendTo::Clusters(clusters)) => clusters,
         Some(SendTo::Blackhole) | None => Vec::new(),

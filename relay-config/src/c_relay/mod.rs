@@ -6,7 +6,9 @@
 mod address;
 mod clusters;
 mod grammar;
+mod keywords;
 mod lexer;
+mod other_statements;
 mod syntax;
 
 use self::clusters::Reader;
