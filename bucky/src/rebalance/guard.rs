@@ -134,7 +134,7 @@ fn is_significant(best: &Explanation, present: Option<&Explanation>) -> bool {
 }
 
 /// The share of copies that move between nodes that both rings have. Only the first copies are compared: a jump
-/// ring draws the further ones anew whenever a node is added. `None` if a ring cannot be built.
+/// ring chooses all other copies again when the number of nodes changes. `None` if a ring cannot be built.
 fn shuffle(before: &RingSpec, after: &RingSpec) -> Option<f64> {
     let first = |spec: &RingSpec| RingSpec {
         replication_factor: 1,

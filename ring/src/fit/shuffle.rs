@@ -70,7 +70,7 @@ mod tests {
                 let five = ring(algorithm, relay, copies, &FIVE);
                 for (before, after) in [(&four, &five), (&five, &four)] {
                     let share = shuffled_share(before, after);
-                    // The further copies of a jump ring are drawn anew for another number of nodes.
+                    // A jump ring chooses all copies but the first again when the number of nodes changes.
                     let is_drawn_anew = algorithm == Algorithm::JumpFnv1a && copies > 1;
                     assert!(share < 0.01 || is_drawn_anew, "{algorithm} {copies}: {share}");
                 }

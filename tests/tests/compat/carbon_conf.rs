@@ -174,7 +174,7 @@ fn assert_same(text: &str, found: &FoundRing, asked: &Asked) {
     assert_eq!(nodes, asked.nodes, "{text}");
     assert_eq!(Some(spec.replication_factor as i64), asked.copies, "{text}");
     assert_eq!(Some(spec.diverse_replicas), asked.diverse, "{text}");
-    // What is refused because Python versions differ (an instance beyond ASCII) is no ring here.
+    // An instance with characters outside ASCII is refused, because Python versions read it differently.
     let Ok(ring) = Ring::with_shortfall(spec.clone(), Shortfall::GiveWhatThereIs) else { return };
     if ring.warnings().iter().any(|warning| warning.contains("no defined order")) {
         return;
