@@ -29,7 +29,7 @@ pub use choose::{ChoiceError, Wanted};
 pub use command_line::FLAGS_WITH_VALUE;
 pub use finding::{Need, NeedKind, Refusal, RefusalKind, Warning, WarningKind};
 pub use found::{Choice, Configuration, FoundRing, Origins, Program, Selector};
-pub use source::{OtherFiles, Place, SourceFile};
+pub use source::{NoOtherFiles, OtherFiles, Place, SourceFile};
 
 /// The rings that `file` describes. Without `program`, its content decides which program reads it.
 ///

@@ -70,6 +70,20 @@ pub trait OtherFiles {
     fn beside(&mut self, name: &str) -> Result<SourceFile, String>;
 }
 
+/// For a configuration that stands alone, such as a text that was pasted.
+#[derive(Clone, Copy, Debug)]
+pub struct NoOtherFiles;
+
+impl OtherFiles for NoOtherFiles {
+    fn include(&mut self, _pattern: &str) -> Result<Vec<SourceFile>, String> {
+        Err("there are no other files".to_owned())
+    }
+
+    fn beside(&mut self, _name: &str) -> Result<SourceFile, String> {
+        Err("there are no other files".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

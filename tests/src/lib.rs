@@ -57,6 +57,7 @@ pub mod order;
 pub mod peer;
 pub mod plain_file;
 pub mod program;
+pub mod random_choice;
 pub mod schema;
 pub mod soak;
 pub mod steps;

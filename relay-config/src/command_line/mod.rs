@@ -291,22 +291,12 @@ impl<'f> Line<'f> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct NoFiles;
-
-    impl OtherFiles for NoFiles {
-        fn include(&mut self, _pattern: &str) -> Result<Vec<SourceFile>, String> {
-            Err("none".to_owned())
-        }
-
-        fn beside(&mut self, _name: &str) -> Result<SourceFile, String> {
-            Err("none".to_owned())
-        }
-    }
+    use crate::NoOtherFiles;
 
     fn ring(text: &str) -> Result<String, String> {
         let file = SourceFile::new("f", text);
-        let read = crate::read(&file, None, &mut NoFiles).map_err(|refusal| refusal.to_string())?;
+        let read =
+            crate::read(&file, None, &mut NoOtherFiles).map_err(|refusal| refusal.to_string())?;
         assert_eq!(read.program, Program::Buckyd, "{text}");
         let choice = read.choices.into_iter().next().expect("a choice");
         let found = choice.ring.map_err(|refusal| refusal.to_string())?;

@@ -5,9 +5,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bucky_relay_config::{FoundRing, OtherFiles, Program, Refusal, RefusalKind, SourceFile, read};
+use bucky_relay_config::{
+    FoundRing, NoOtherFiles, Program, Refusal, RefusalKind, SourceFile, read,
+};
 use bucky_ring::Ring;
 use bucky_tests::peer;
+use bucky_tests::random_choice::{mostly, pick};
 
 const FILES: usize = 200;
 
@@ -18,27 +21,6 @@ const REFUSED_ON_PURPOSE: [RefusalKind; 4] = [
     RefusalKind::BlankInInstance,
     RefusalKind::Syntax,
 ];
-
-struct NoFiles;
-
-impl OtherFiles for NoFiles {
-    fn include(&mut self, _pattern: &str) -> Result<Vec<SourceFile>, String> {
-        Err("none".to_owned())
-    }
-
-    fn beside(&mut self, _name: &str) -> Result<SourceFile, String> {
-        Err("none".to_owned())
-    }
-}
-
-fn pick<'a>(random: &mut fastrand::Rng, choices: &[&'a str]) -> &'a str {
-    choices[random.usize(..choices.len())]
-}
-
-/// One of these now and then, usually the first.
-fn mostly<'a>(random: &mut fastrand::Rng, usual: &'a str, odd: &[&'a str]) -> &'a str {
-    if random.u8(..15) == 0 { pick(random, odd) } else { usual }
-}
 
 /// Addresses, because the relay compares names that do not resolve without their ports.
 fn server(random: &mut fastrand::Rng, number: usize) -> String {
@@ -146,7 +128,7 @@ fn ask(folder: &Path, text: &str) -> Option<Vec<Vec<String>>> {
 
 fn ours(text: &str) -> Result<FoundRing, Refusal> {
     let file = SourceFile::new("relay.conf", text);
-    let read = read(&file, Some(Program::CarbonCRelay), &mut NoFiles)?;
+    let read = read(&file, Some(Program::CarbonCRelay), &mut NoOtherFiles)?;
     read.choices.into_iter().next().unwrap().ring
 }
 

@@ -6,9 +6,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bucky_relay_config::{FoundRing, OtherFiles, Program, Refusal, RefusalKind, SourceFile, read};
+use bucky_relay_config::{
+    FoundRing, NoOtherFiles, Program, Refusal, RefusalKind, SourceFile, read,
+};
 use bucky_ring::{Node, Ring, Shortfall};
 use bucky_tests::peer;
+use bucky_tests::random_choice::{mostly, pick};
 use serde::Deserialize;
 
 const FILES: usize = 600;
@@ -39,27 +42,6 @@ struct Asked {
     diverse: Option<bool>,
     #[serde(default)]
     owners: BTreeMap<String, Vec<(String, i64, Option<String>)>>,
-}
-
-struct NoFiles;
-
-impl OtherFiles for NoFiles {
-    fn include(&mut self, _pattern: &str) -> Result<Vec<SourceFile>, String> {
-        Err("none".to_owned())
-    }
-
-    fn beside(&mut self, _name: &str) -> Result<SourceFile, String> {
-        Err("none".to_owned())
-    }
-}
-
-fn pick<'a>(random: &mut fastrand::Rng, choices: &[&'a str]) -> &'a str {
-    choices[random.usize(..choices.len())]
-}
-
-/// One of these now and then, usually the first.
-fn mostly<'a>(random: &mut fastrand::Rng, usual: &'a str, odd: &[&'a str]) -> &'a str {
-    if random.u8(..10) == 0 { pick(random, odd) } else { usual }
 }
 
 fn destination(random: &mut fastrand::Rng, number: usize) -> String {
@@ -159,7 +141,7 @@ fn ask(folder: &Path, files: &[String]) -> Vec<Asked> {
 
 fn ours(text: &str) -> Result<FoundRing, Refusal> {
     let file = SourceFile::new("carbon.conf", text);
-    let read = read(&file, Some(Program::Carbon), &mut NoFiles)?;
+    let read = read(&file, Some(Program::Carbon), &mut NoOtherFiles)?;
     read.choices.into_iter().find(|choice| choice.name == "relay").unwrap().ring
 }
 
