@@ -331,7 +331,7 @@ fn the_kind_of_a_daemon_is_asked_for_in_one_place() {
     assert_eq!(modules_that_name(&["DaemonKind::V1", "DaemonKind::Go"]), ["cluster"]);
     assert_eq!(
         modules_that_name(&["Answer::Go"]),
-        ["cluster", "cluster::health", "commands::servers"]
+        ["cluster", "cluster::health", "commands::servers", "commands::servers::json"]
     );
 }
 
