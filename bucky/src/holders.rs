@@ -15,7 +15,7 @@ use crate::inventory::{ListDetail, ListedMetric, MergedLists, Query, UnfoundName
 use crate::names::{Selection, metric_called};
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
-use crate::placement::{self, Series};
+use crate::placement::{self, NoPlace, Series};
 
 /// A name, and the nodes that list it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +113,11 @@ impl Placer {
         if listed.nodes.iter().any(is_local) {
             return MetricPlace::Local;
         }
-        let Ok(owners) = placement::owners(&self.ring, &self.series, &listed.name) else {
-            return MetricPlace::Unplaceable;
+        let owners = match placement::owners(&self.ring, &self.series, &listed.name) {
+            Ok(owners) => owners,
+            // It stays where it is, like a local metric.
+            Err(NoPlace::Unrouted(_)) => return MetricPlace::Local,
+            Err(NoPlace::Unplaceable(_) | NoPlace::NoName(_)) => return MetricPlace::Unplaceable,
         };
         let mut members: Vec<usize> = Vec::with_capacity(owners.len());
         for member in owners.iter().filter_map(|owner| self.member_of.get(*owner)) {

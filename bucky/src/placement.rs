@@ -22,6 +22,9 @@ pub(crate) enum NoPlace {
     /// The file is named by a hash of its series.
     #[error("{0} is named by the hash of an unknown series; give the series with --series FILE")]
     Unplaceable(String),
+    /// No rule of the relay sends it to a ring.
+    #[error("no rule of the relay sends {0} to this ring")]
+    Unrouted(String),
     /// It is below the folder of tagged series, and is not a metric's name.
     #[error("{0:?} is not the file name of a tagged series")]
     NoName(String),
@@ -101,7 +104,7 @@ impl fmt::Display for Unplaceable {
 /// The owners of the metric `name`, the first copy first: indexes of [`Ring::nodes`].
 ///
 /// # Errors
-/// [`NoPlace`] for some files of tagged series.
+/// [`NoPlace`] for some files of tagged series, and for a metric that no rule of the relay sends here.
 pub(crate) fn owners(
     ring: &Ring,
     known: &impl KnownSeries,
@@ -112,6 +115,7 @@ pub(crate) fn owners(
     }
     match place(ring, &[], known, name) {
         Place::Owned { owners, .. } => Ok(owners.collect()),
+        Place::Unrouted => Err(NoPlace::Unrouted(name.to_owned())),
         Place::Local | Place::Unplaceable => Err(NoPlace::Unplaceable(name.to_owned())),
     }
 }

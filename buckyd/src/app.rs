@@ -92,7 +92,7 @@ impl View<'_> {
     /// Where the metric `name` belongs.
     pub(crate) fn placement(&self, name: &str) -> Placement<'_> {
         match place(&self.ring, self.local_prefixes, &self.known, name) {
-            Place::Local => Placement::Here,
+            Place::Local | Place::Unrouted => Placement::Here,
             Place::Unplaceable => Placement::Unplaceable,
             Place::Owned { owners, .. } if owners.clone().any(|owner| self.here[owner]) => {
                 Placement::Here

@@ -15,9 +15,11 @@ pub enum Place<'ring> {
     Local,
     /// Unknown: its file is named by the hash of an unknown series.
     Unplaceable,
+    /// Where it is: no rule of the relay sends it to a ring.
+    Unrouted,
     /// On its owners.
     Owned {
-        /// The owners, the first copy first.
+        /// The owners, the first copy first; at least one.
         owners: Owners<'ring>,
         /// The series that placed it, if its file is named by the hash.
         series: Option<HashedSeries>,
@@ -64,9 +66,13 @@ pub fn place<'ring>(
     }
     match key(known, name) {
         None => Place::Unplaceable,
-        Some(Key::Name(series)) => Place::Owned { owners: ring.owners(&series), series: None },
-        Some(Key::Hashed(series)) => {
-            Place::Owned { owners: ring.owners(series.as_str()), series: Some(series) }
+        Some(key) => {
+            let owners = ring.owners(key.as_str());
+            match (owners.len(), key) {
+                (0, _) => Place::Unrouted,
+                (_, Key::Name(_)) => Place::Owned { owners, series: None },
+                (_, Key::Hashed(series)) => Place::Owned { owners, series: Some(series) },
+            }
         }
     }
 }
@@ -124,6 +130,7 @@ mod tests {
             diverse_replicas: false,
             tagged_names,
             aggregation: None,
+            routes: None,
         })
         .unwrap()
     }
@@ -132,6 +139,7 @@ mod tests {
         match place {
             Place::Local => "local".into(),
             Place::Unplaceable => "unplaceable".into(),
+            Place::Unrouted => "unrouted".into(),
             Place::Owned { owners, series } => {
                 let series = series.map(|series| series.as_str().to_owned());
                 format!("{:?} {series:?}", owners.collect::<Vec<_>>())
@@ -153,6 +161,23 @@ mod tests {
         assert_eq!(placed(&hashed["_tagged.".len()..]), of(&hashed["_tagged.".len()..]));
         let ours = ["_tagged.".to_owned()];
         assert_eq!(placed_at(place(&ring, &ours, &NoSeries, &hashed)), "local");
+    }
+
+    /// A rule set that sends only `a.` somewhere. A file that no rule sends stays where it is.
+    #[test]
+    fn a_name_that_no_rule_sends_is_unrouted() {
+        let plain = ring();
+        let document = format!(
+            r#"{{"Nodes":[{{"Server":"a"}},{{"Server":"b"}}],"Algo":"carbon","Replicas":1,"Relay":"carbon-c-relay",
+                "Routes":{{"Clusters":[{{"Name":"x","Algo":"carbon","Replicas":1,"Nodes":[0,1]}}],
+                "Rules":[{{"Match":"{}","To":["x"]}}]}}}}"#,
+            r"^a\\."
+        );
+        let document = bucky_ring::RingDocument::from_json(document.as_bytes()).unwrap();
+        let ring = Ring::new(document.to_spec().unwrap()).unwrap();
+        assert_eq!(placed_at(place(&ring, &[], &NoSeries, "b.x")), "unrouted");
+        assert!(placed_at(place(&ring, &[], &NoSeries, "a.x")).starts_with('['));
+        assert_ne!(placed_at(place(&plain, &[], &NoSeries, "b.x")), "unrouted");
     }
 
     proptest! {

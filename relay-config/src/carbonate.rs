@@ -9,8 +9,8 @@ use crate::carbon::destinations::{Blanks, Twice, destinations};
 use crate::carbon::ini::{Ini, Section};
 use crate::carbon::settings::{aggregated, replication_factor};
 use crate::{
-    Choice, Configuration, FoundRing, Need, NeedKind, Origins, OtherFiles, Program, Refusal,
-    RefusalKind, Selector, SourceFile, Warning, WarningKind,
+    Choice, Configuration, FoundRing, Need, Origins, OtherFiles, Program, Refusal, RefusalKind,
+    Selector, SourceFile, Warning, WarningKind,
 };
 
 pub(crate) fn read(
@@ -28,7 +28,12 @@ pub(crate) fn read(
             message: "no [section] is here; carbonate has one for each cluster".to_owned(),
         });
     }
-    Ok(Configuration { program: Program::Carbonate, selector: Some(Selector::Section), choices })
+    Ok(Configuration {
+        program: Program::Carbonate,
+        selector: Some(Selector::Section),
+        choices,
+        routing: None,
+    })
 }
 
 fn ring(ini: &Ini<'_>, section: &Section) -> Result<FoundRing, Refusal> {
@@ -77,7 +82,7 @@ fn ring(ini: &Ini<'_>, section: &Section) -> Result<FoundRing, Refusal> {
         );
     }
     warnings.extend(rules_at.as_ref().map(aggregated));
-    let need = rules_at.map(|place| Need { kind: NeedKind::AggregationRules, place });
+    let need = rules_at.map(Need::aggregation_rules);
     Ok(FoundRing {
         spec: RingSpec {
             nodes,
@@ -87,6 +92,7 @@ fn ring(ini: &Ini<'_>, section: &Section) -> Result<FoundRing, Refusal> {
             diverse_replicas: diverse.is_none_or(|text| !text.is_empty()),
             tagged_names: TaggedNames::Whole,
             aggregation: None,
+            routes: None,
         },
         origins: Origins {
             nodes: places,

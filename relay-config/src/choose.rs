@@ -52,17 +52,45 @@ impl Configuration {
     /// further rings. Sections of carbon always count: whether the relay or the aggregator places the files
     /// is not in the file.
     ///
+    /// Several clusters of carbon-c-relay, `old,new`, are taken together with the rules that lead to them.
+    ///
     /// # Errors
     /// [`ChoiceError`], with what can be chosen.
-    pub fn choose(&self, wanted: Option<&Wanted>) -> Result<(&str, &FoundRing), ChoiceError> {
+    pub fn choose(&self, wanted: Option<&Wanted>) -> Result<(String, FoundRing), ChoiceError> {
         let choice = match wanted {
-            Some(wanted) => self.named(wanted)?,
+            Some(wanted) => match self.several(wanted)? {
+                Some(together) => return Ok((wanted.name.clone(), together)),
+                None => self.named(wanted)?,
+            },
             None => self.only()?,
         };
         match &choice.ring {
-            Ok(ring) => Ok((&choice.name, ring)),
+            Ok(ring) => Ok((choice.name.clone(), ring.clone())),
             Err(refusal) => Err(refusal.clone().into()),
         }
+    }
+
+    /// Several clusters of one name, with commas between them, and the rules that lead to them.
+    fn several(&self, wanted: &Wanted) -> Result<Option<FoundRing>, ChoiceError> {
+        let Some(routing) =
+            self.routing.as_ref().filter(|_| self.selector == Some(wanted.selector))
+        else {
+            return Ok(None);
+        };
+        let is_one = self.choices.iter().any(|choice| choice.name == wanted.name);
+        if is_one || !wanted.name.contains(',') {
+            return Ok(None);
+        }
+        let mut clusters: Vec<(&str, &FoundRing)> = Vec::new();
+        for name in wanted.name.split(',').map(str::trim) {
+            let one = Wanted { selector: wanted.selector, name: name.to_owned() };
+            let choice = self.named(&one)?;
+            let ring = choice.ring.as_ref().map_err(|refusal| refusal.clone())?;
+            if clusters.iter().all(|(known, _)| *known != choice.name) {
+                clusters.push((&choice.name, ring));
+            }
+        }
+        Ok(Some(routing.together(&clusters)?))
     }
 
     fn named(&self, wanted: &Wanted) -> Result<&Choice, ChoiceError> {
@@ -97,10 +125,23 @@ impl Configuration {
         let mut rings = self.choices.iter().filter(counts);
         match (rings.next(), rings.next(), self.choices.first()) {
             (Some(only), None, _) => Ok(only),
-            (Some(_), Some(_), _) => Err(ChoiceError::Several(self.listed())),
+            (Some(_), Some(_), _) => {
+                let mut lines = self.listed();
+                lines.extend(self.hint_at_several());
+                Err(ChoiceError::Several(lines))
+            }
             (None, _, Some(no_ring)) => Ok(no_ring),
             (None, _, None) => Err(ChoiceError::Nothing),
         }
+    }
+
+    /// That several clusters can be chosen at once, where the file has several rings and rules.
+    fn hint_at_several(&self) -> Option<String> {
+        self.routing.as_ref()?;
+        let rings = self.choices.iter().filter(|choice| choice.ring.is_ok());
+        let names: Vec<&str> = rings.map(|choice| choice.name.as_str()).collect();
+        let names = (names.len() > 1).then(|| names.join(","))?;
+        Some(format!("or several and the rules that lead to them: --cluster {names}"))
     }
 
     /// What can be chosen, one line each: `  --cluster graphite  carbon_ch, 2 copies, 4 nodes …`.
@@ -136,6 +177,7 @@ mod tests {
             diverse_replicas: true,
             tagged_names: TaggedNames::Whole,
             aggregation: None,
+            routes: None,
         };
         let found = FoundRing {
             spec,
@@ -153,7 +195,7 @@ mod tests {
     }
 
     fn file(selector: Selector, choices: Vec<Choice>) -> Configuration {
-        Configuration { program: Program::Carbon, selector: Some(selector), choices }
+        Configuration { program: Program::Carbon, selector: Some(selector), choices, routing: None }
     }
 
     fn error(read: &Configuration, wanted: Option<(Selector, &str)>) -> String {

@@ -97,8 +97,8 @@ impl RingFile {
         match configuration.choose(self.wanted.as_ref()) {
             Ok((name, found)) => Ok(LoadedRing {
                 program: configuration.program,
-                name: name.to_owned(),
-                found: self.with_rules(found.clone())?,
+                name,
+                found: self.with_rules(found)?,
             }),
             Err(ChoiceError::Refused(refusal)) => Err(refusal.into()),
             Err(source) => Err(LoadError::Choice { path: self.path.clone(), source }),

@@ -32,7 +32,7 @@ pub(crate) fn read(
         }),
     };
     let choices = vec![Choice { name: String::new(), ring: choice }];
-    Ok(Configuration { program: Program::RingDocument, selector: None, choices })
+    Ok(Configuration { program: Program::RingDocument, selector: None, choices, routing: None })
 }
 
 fn with_sources(error: &dyn std::error::Error) -> String {

@@ -73,6 +73,8 @@ kinds! {
         NoPort => "no-port",
         /// There is no hash ring here.
         NoRing => "no-ring",
+        /// A routing rule that cannot be followed exactly.
+        Routes => "routes",
         /// The file cannot be read as its program reads it.
         Syntax => "syntax",
         /// carbon-relay-ng wants two destinations.
@@ -101,6 +103,8 @@ kinds! {
         Dynamic => "dynamic",
         /// carbon's DYNAMIC_ROUTER: the same, and nodes enter the ring in the order they are reached.
         DynamicRouter => "dynamic-router",
+        /// carbon-c-relay groups its rules by words that matching names need not have.
+        Grouped => "grouped",
         /// An instance of digits that begins with 0.
         LeadingZero => "leading-zero",
         /// Only names that match get to this ring.
@@ -109,6 +113,8 @@ kinds! {
         MoreThan64 => "more-than-64",
         /// Names are rewritten before they are hashed.
         Rewrite => "rewrite",
+        /// carbon-c-relay sends its own statistics to the ring past the rules.
+        Statistics => "statistics",
         /// Tags may change what is hashed, depending on the relay's version or its command line.
         Tags => "tags",
         /// A key that looks as if it mattered, and that the program does not read.
@@ -164,20 +170,30 @@ pub struct Need {
     pub kind: NeedKind,
     /// Where the file says so.
     pub place: Place,
+    /// Why it could not be met from the files: a sentence without a full stop.
+    pub reason: String,
+}
+
+impl Need {
+    /// Aggregation rules that are not beside the file.
+    pub(crate) fn aggregation_rules(place: Place) -> Self {
+        Self {
+            kind: NeedKind::AggregationRules,
+            place,
+            reason: "the aggregation rules are not beside this file; name them with --aggregation-rules FILE"
+                .to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = match self.kind {
-            NeedKind::AggregationRules => {
-                "metrics go to the owners of their aggregates, and the aggregation rules are not beside this \
-                 file; name them with --aggregation-rules FILE"
-            }
+            NeedKind::AggregationRules => "metrics go to the owners of their aggregates, and",
             NeedKind::RouteUsing => {
-                "route using: another text than the name is hashed, so this ring alone does not say where a \
-                 name goes"
+                "route using: another text than the name is hashed, and it cannot be known:"
             }
         };
-        write!(f, "{}: {message} [{}]", self.place, self.kind)
+        write!(f, "{}: {message} {} [{}]", self.place, self.reason, self.kind)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bucky_ring::RingSpec;
 
+use crate::c_relay::Routing;
 use crate::{Need, Place, Refusal, Warning};
 
 /// The program that reads a configuration file.
@@ -70,6 +71,8 @@ pub struct Configuration {
     pub selector: Option<Selector>,
     /// Everything that could be a ring, in the order of the file.
     pub choices: Vec<Choice>,
+    /// The rules that lead to the rings, if several of them can be taken together.
+    pub(crate) routing: Option<Routing>,
 }
 
 /// A section, cluster or route of a file.

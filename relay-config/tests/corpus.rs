@@ -151,7 +151,11 @@ fn check_result(result: &Value, read: &Result<Configuration, Refusal>) -> Vec<St
         let found = ring.needs.iter().any(|found| {
             need["what"] == found.kind.name() && need["line"] == found.place.line as u64
         });
-        let is_met = need["what"] == "aggregation-rules" && ring.spec.aggregation.is_some();
+        let is_met = match need["what"].as_str() {
+            Some("aggregation-rules") => ring.spec.aggregation.is_some(),
+            Some("route-using") => ring.spec.routes.is_some(),
+            _ => false,
+        };
         if !found && !is_met {
             wrong.push(format!("{select}: no need {need}: {:?}", ring.needs));
         }

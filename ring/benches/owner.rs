@@ -45,6 +45,7 @@ fn ring(algorithm: Algorithm, relay: Relay, replication_factor: usize) -> Ring {
         diverse_replicas: false,
         tagged_names: TaggedNames::Whole,
         aggregation: None,
+        routes: None,
     };
     Ring::new(spec).expect("a ring")
 }

@@ -54,6 +54,17 @@ pub enum RingError {
         "relay {0} has no aggregated hashing, only carbon has; leave the aggregation rules out"
     )]
     NoAggregatedHashing(Relay),
+    /// Only carbon-c-relay has such rules.
+    #[error("relay {0} has no routing rules, only carbon-c-relay has; leave the rules out")]
+    NoRoutes(Relay),
+    /// A ring of the routing rules that does not fit to the rest of the ring.
+    #[error("cluster {cluster:?} of the routing rules {reason}")]
+    Cluster {
+        /// The name of the cluster.
+        cluster: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// carbon-relay-ng has no copies.
     #[error(
         "relay carbon-relay-ng keeps one copy of each metric, but the replication factor is {0}"
@@ -183,6 +194,9 @@ pub(crate) fn check(spec: &RingSpec) -> Result<(), RingError> {
     }
     if spec.aggregation.is_some() && spec.relay != Relay::Carbon {
         return Err(RingError::NoAggregatedHashing(spec.relay));
+    }
+    if spec.routes.is_some() && spec.relay != Relay::CarbonCRelay {
+        return Err(RingError::NoRoutes(spec.relay));
     }
     if spec.diverse_replicas && spec.relay != Relay::Carbon {
         return Err(RingError::NoDiverseReplicas(spec.relay));

@@ -1,7 +1,7 @@
 //! The ring document: a ring as `GET /hashring` serves it and as `--ring FILE` reads it.
 //!
-//! The first four keys are the Go tool's, byte for byte; `Relay`, `Diverse`, `TaggedNames` and
-//! `AggregationRules` are ours and optional. Keys are read in any letter case, as in Go, and unknown keys are ignored. A document holds what
+//! The first four keys are the Go tool's, byte for byte; `Relay`, `Diverse`, `TaggedNames`, `AggregationRules`
+//! and `Routes` are ours and optional. Keys are read in any letter case, as in Go, and unknown keys are ignored. A document holds what
 //! was written, valid or not; [`RingDocument::to_spec`] checks it.
 
 use std::{fmt, marker::PhantomData, sync::Arc};
@@ -12,8 +12,8 @@ use serde::{
 };
 
 use crate::{
-    AggregationRules, Algorithm, Node, NodeError, Relay, RingSpec, RuleError, TaggedNames,
-    UnknownName, UnknownToRelay, as_go_writes, resolve,
+    AggregationRules, Algorithm, Node, NodeError, Relay, RingSpec, RouteError, RouteRules,
+    RoutesDocument, RuleError, TaggedNames, UnknownName, UnknownToRelay, as_go_writes, resolve,
 };
 
 /// A ring document, unchecked.
@@ -40,6 +40,9 @@ pub struct RingDocument {
     /// The rules of carbon's aggregated hashing, as text, if the relay uses it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aggregation_rules: Option<String>,
+    /// carbon-c-relay's routing rules, if they decide where a metric goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routes: Option<RoutesDocument>,
 }
 
 /// A node in a [`RingDocument`], unchecked.
@@ -71,6 +74,7 @@ impl RingDocument {
             diverse: Some(spec.diverse_replicas),
             tagged_names: Some(spec.tagged_names.to_string()),
             aggregation_rules: spec.aggregation.as_ref().map(|rules| rules.text().to_owned()),
+            routes: spec.routes.as_ref().map(|routes| routes.document().clone()),
         }
     }
 
@@ -88,6 +92,7 @@ impl RingDocument {
         let replication_factor = usize::try_from(self.replicas).ok().filter(|copies| *copies > 0);
         let rules = self.aggregation_rules.as_deref();
         let aggregation = rules.map(|text| AggregationRules::parse(text).map(Arc::new)).transpose();
+        let routes = self.routes.clone().map(|routes| RouteRules::new(routes).map(Arc::new));
         let numbered = self.nodes.iter().enumerate();
         let nodes = numbered.map(|(index, node)| node.to_node(index + 1));
         Ok(RingSpec {
@@ -99,6 +104,7 @@ impl RingDocument {
             diverse_replicas: self.diverse.unwrap_or(false),
             tagged_names,
             aggregation: aggregation.map_err(RingDocumentError::AggregationRules)?,
+            routes: routes.transpose().map_err(RingDocumentError::Routes)?,
         })
     }
 
@@ -147,6 +153,9 @@ pub enum RingDocumentError {
     /// The aggregation rules cannot be used.
     #[error("the ring document's AggregationRules cannot be used")]
     AggregationRules(#[source] RuleError),
+    /// The routing rules cannot be used.
+    #[error("the ring document's Routes cannot be used")]
+    Routes(#[source] RouteError),
     /// The relay does not support this kind of ring.
     #[error("the ring document's Algo and Relay do not match")]
     UnknownToRelay(#[from] UnknownToRelay),
@@ -202,6 +211,7 @@ impl<'de> Visitor<'de> for Keys<RingDocument> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RingDocument, A::Error> {
         let (mut name, mut nodes, mut algo, mut replicas) = (None, None, None, None);
         let (mut relay, mut diverse, mut tagged_names, mut rules) = (None, None, None, None);
+        let mut routes = None;
         while let Some(key) = map.next_key::<String>()? {
             match key.to_ascii_lowercase().as_str() {
                 "name" => read_once(&mut name, "Name", &mut map)?,
@@ -212,6 +222,7 @@ impl<'de> Visitor<'de> for Keys<RingDocument> {
                 "diverse" => read_once(&mut diverse, "Diverse", &mut map)?,
                 "taggednames" => read_once(&mut tagged_names, "TaggedNames", &mut map)?,
                 "aggregationrules" => read_once(&mut rules, "AggregationRules", &mut map)?,
+                "routes" => read_once(&mut routes, "Routes", &mut map)?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -224,6 +235,7 @@ impl<'de> Visitor<'de> for Keys<RingDocument> {
             diverse: diverse.flatten(),
             tagged_names: tagged_names.flatten(),
             aggregation_rules: rules.flatten(),
+            routes: routes.flatten(),
         })
     }
 }

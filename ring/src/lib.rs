@@ -24,6 +24,7 @@
 //!     diverse_replicas: false,
 //!     tagged_names,
 //!     aggregation: None,
+//!     routes: None,
 //! })?;
 //! let owner = ring.owner("statsd.stage.upper_99730462");
 //! assert_eq!(ring.nodes()[owner].host(), "graphite-b3");
@@ -49,6 +50,8 @@ mod node;
 mod node_list;
 mod owners;
 mod ring;
+mod routed;
+mod routes;
 mod spec;
 mod summary;
 mod warnings;
@@ -63,4 +66,7 @@ pub use node::{Node, NodeError};
 pub use node_list::{NodeListError, nodes_in, read_nodes};
 pub use owners::Owners;
 pub use ring::{Ring, Shortfall};
+pub use routes::{
+    ClusterDocument, RouteError, RouteRules, RoutesDocument, RuleDocument, invalid_expression,
+};
 pub use spec::{Difference, Field, RingSpec};

@@ -8,7 +8,7 @@ use crate::jump::JumpWalk;
 
 /// The owners of one series as indices into [`crate::Ring::nodes`], the first copy first, no node twice.
 ///
-/// Allocates nothing, except for the ninth copy on a jump ring, and with aggregation rules that match.
+/// Allocates nothing, except for the ninth copy on a jump ring, and with rules.
 #[derive(Clone, Debug)]
 pub struct Owners<'ring> {
     source: Source<'ring>,
@@ -23,12 +23,23 @@ enum Source<'ring> {
 }
 
 impl<'ring> Owners<'ring> {
+    /// No owners.
+    pub fn none() -> Self {
+        Self::listed(&[])
+    }
+
     pub(crate) fn listed(nodes: &'ring [u16]) -> Self {
         Self { source: Source::Listed(nodes.iter()), left: nodes.len() }
     }
 
-    /// `nodes` are the owners, each once.
-    pub(crate) fn collected(nodes: SmallVec<[u16; 8]>) -> Self {
+    /// The nodes in `found`, each once, in their order.
+    pub(crate) fn set(found: impl Iterator<Item = usize>) -> Self {
+        let mut nodes: SmallVec<[u16; 8]> = SmallVec::new();
+        for node in found.map(|node| u16::try_from(node).unwrap_or(u16::MAX)) {
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
         Self { left: nodes.len(), source: Source::Collected(nodes.into_iter()) }
     }
 

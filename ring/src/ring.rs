@@ -4,8 +4,6 @@
 //! and, depending on the kind of ring, one table access (16-bit rings), a binary search (mmh3), a division
 //! (fast) or the jumps.
 
-use smallvec::SmallVec;
-
 use crate::{
     Algorithm, Node, Owners, RingError, RingSpec, check,
     finder::{self, Circle, Finder},
@@ -13,6 +11,7 @@ use crate::{
     jump::{JumpWalk, bucket_order, jump},
     kinds::{count_distinct, count_kinds, kinds},
     owners::OwnerLists,
+    routed::RoutedRings,
     warnings,
 };
 
@@ -41,6 +40,8 @@ enum Placement {
     Circle { finder: Finder, lists: OwnerLists },
     /// By jumps over buckets; `order` is the node of each bucket.
     Buckets { bytes: Bytes, order: Vec<u32> },
+    /// By the rings that routing rules lead to.
+    Routed(RoutedRings),
 }
 
 impl Ring {
@@ -60,6 +61,10 @@ impl Ring {
     /// hosts.
     pub fn with_shortfall(spec: RingSpec, shortfall: Shortfall) -> Result<Self, RingError> {
         check::check(&spec)?;
+        if let Some(rings) = RoutedRings::of(&spec, shortfall)? {
+            let copies = rings.copies();
+            return Ok(Self { spec, placement: Placement::Routed(rings), copies });
+        }
         let kinds = kinds(&spec);
         let copies_of = |circle: &[u32]| {
             let reachable = count_kinds(circle, &kinds);
@@ -99,21 +104,19 @@ impl Ring {
     /// `series` is the name of the series with its tags, if it has any: the ring removes the part that the
     /// relay does not hash. It is not normalised or cleaned in any other way.
     ///
-    /// With aggregation rules, a metric has no first copy: this is the first of [`Ring::owners`].
+    /// With rules, a metric has no first copy: this is the first of [`Ring::owners`], or the first node if it
+    /// has none.
     pub fn owner(&self, series: &str) -> usize {
-        if self.spec.aggregation.is_some() {
+        if self.spec.has_rules() {
             return self.owners(series).next().unwrap_or_default();
         }
-        self.owner_of_name(series)
-    }
-
-    fn owner_of_name(&self, series: &str) -> usize {
         let key = Key { series, tagged_names: self.spec.tagged_names };
         match &self.placement {
             Placement::Circle { finder, lists } => lists.first_at(finder.place(key)),
             Placement::Buckets { bytes, order } => {
                 order[jump(fnv1a_64(key, *bytes), buckets(order)) as usize] as usize
             }
+            Placement::Routed(_) => self.owners(series).next().unwrap_or_default(),
         }
     }
 
@@ -122,20 +125,24 @@ impl Ring {
     /// With aggregation rules they are a set: the owners of all its aggregates, each node once, or its own
     /// owners if no rule matches. There may be more of them than the replication factor says.
     ///
+    /// With routing rules they are the owners in all rings that the rules send it to, each node once: none if
+    /// no rule does.
+    ///
     /// Takes the same `series` as [`Ring::owner`], which returns the first of them.
     pub fn owners(&self, series: &str) -> Owners<'_> {
         let aggregates = self.aggregates(series);
         if aggregates.is_empty() {
             return self.owners_of_name(series);
         }
-        let mut set: SmallVec<[u16; 8]> = SmallVec::new();
-        for owner in aggregates.iter().flat_map(|name| self.owners_of_name(name)) {
-            let owner = u16::try_from(owner).unwrap_or(u16::MAX);
-            if !set.contains(&owner) {
-                set.push(owner);
-            }
+        Owners::set(aggregates.iter().flat_map(|name| self.owners_of_name(name)))
+    }
+
+    /// [`Ring::owners`], but with routing rules the owners in all of their rings, as if every name got to each.
+    pub(crate) fn owners_past_routes(&self, series: &str) -> Owners<'_> {
+        match &self.placement {
+            Placement::Routed(rings) => rings.owners_in_all(series),
+            Placement::Circle { .. } | Placement::Buckets { .. } => self.owners(series),
         }
-        Owners::collected(set)
     }
 
     /// The names whose owners hold `series` in its place: those that the aggregation rules make of it. Empty
@@ -145,8 +152,13 @@ impl Ring {
     }
 
     fn owners_of_name(&self, series: &str) -> Owners<'_> {
-        let key = Key { series, tagged_names: self.spec.tagged_names };
+        self.owners_of_key(Key { series, tagged_names: self.spec.tagged_names })
+    }
+
+    /// The owners of `key`, whatever rules there are.
+    pub(crate) fn owners_of_key(&self, key: Key<'_>) -> Owners<'_> {
         match &self.placement {
+            Placement::Routed(rings) => rings.owners(&self.spec, key),
             Placement::Circle { finder, lists } => Owners::listed(lists.at(finder.place(key))),
             Placement::Buckets { bytes, order } => {
                 let walk = JumpWalk::new(fnv1a_64(key, *bytes), buckets(order));
@@ -160,10 +172,12 @@ impl Ring {
         match &self.placement {
             Placement::Circle { finder, .. } => KeyHash::Position(finder.hash()),
             Placement::Buckets { bytes, .. } => KeyHash::Jump(*bytes),
+            Placement::Routed(rings) => rings.key_hash(),
         }
     }
 
-    /// The owners of a name by its [`Self::key_hash`]. Aggregation rules do not count here.
+    /// The owners of a name by its [`Self::key_hash`]. Aggregation rules do not count here, and with routing
+    /// rules there are none: they need the name.
     pub(crate) fn owners_of_hash(&self, hash: u64) -> Owners<'_> {
         match &self.placement {
             Placement::Circle { finder, lists } => {
@@ -172,6 +186,7 @@ impl Ring {
             Placement::Buckets { order, .. } => {
                 Owners::walked(order, JumpWalk::new(hash, buckets(order)), self.copies)
             }
+            Placement::Routed(_) => Owners::none(),
         }
     }
 
@@ -179,7 +194,8 @@ impl Ring {
     /// key is the name that is hashed, so this says how aggregates are spread, not metrics.
     ///
     /// On rings this is the exact share of the positions that are its own. Jump and fast hashing spread keys
-    /// evenly, so each node has an equal share.
+    /// evenly, so each node has an equal share. With routing rules, each of
+    /// their rings counts as if it got equally many names.
     pub fn share(&self) -> Vec<f64> {
         let mut shares = vec![0.0; self.spec.nodes.len()];
         match &self.placement {
@@ -189,6 +205,7 @@ impl Ring {
                 }
             }
             Placement::Buckets { order, .. } => shares.fill(evenly(order.len())),
+            Placement::Routed(rings) => rings.add_shares(&mut shares),
         }
         shares
     }
@@ -199,7 +216,7 @@ impl Ring {
     pub fn owner_at(&self, position: u16) -> Option<usize> {
         match &self.placement {
             Placement::Circle { finder, lists } => Some(lists.first_at(finder.place_at(position)?)),
-            Placement::Buckets { .. } => None,
+            Placement::Buckets { .. } | Placement::Routed(_) => None,
         }
     }
 
@@ -208,14 +225,19 @@ impl Ring {
     pub fn buckets(&self) -> Option<&[u32]> {
         match &self.placement {
             Placement::Buckets { order, .. } => Some(order),
-            Placement::Circle { .. } => None,
+            Placement::Circle { .. } | Placement::Routed(_) => None,
         }
     }
 
     /// What an operator should know about this ring, although the relay would build it: one sentence for each
     /// warning.
     pub fn warnings(&self) -> Vec<String> {
-        warnings::warnings(self, self.copies)
+        match &self.placement {
+            Placement::Routed(rings) => rings.warnings(),
+            Placement::Circle { .. } | Placement::Buckets { .. } => {
+                warnings::warnings(self, self.copies)
+            }
+        }
     }
 }
 
@@ -244,6 +266,7 @@ mod tests {
             diverse_replicas: false,
             tagged_names,
             aggregation: None,
+            routes: None,
         }
     }
 

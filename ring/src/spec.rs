@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{AggregationRules, Algorithm, Node, Relay, RingDocument, TaggedNames};
+use crate::{AggregationRules, Algorithm, Node, Relay, RingDocument, RouteRules, TaggedNames};
 
 /// The configuration of a ring. [`crate::Ring::new`] checks that it can be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub struct RingSpec {
     pub tagged_names: TaggedNames,
     /// The rules of carbon's aggregated hashing, if the relay uses it.
     pub aggregation: Option<Arc<AggregationRules>>,
+    /// carbon-c-relay's rules, if they decide which text is hashed or which of several rings a metric goes to.
+    /// `nodes` are then those of all rings; `algorithm` and `replication_factor` are those of the first.
+    pub routes: Option<Arc<RouteRules>>,
 }
 
 impl RingSpec {
@@ -47,6 +50,7 @@ impl RingSpec {
         compare(Field::DiverseReplicas, diverse(self), diverse(other));
         compare(Field::TaggedNames, self.tagged_names.to_string(), other.tagged_names.to_string());
         compare(Field::AggregationRules, rules_text(self), rules_text(other));
+        compare(Field::RouteRules, routes_text(self), routes_text(other));
         compare(Field::NodeCount, count(self), count(other));
         for index in 0..self.nodes.len().max(other.nodes.len()) {
             let position = index + 1;
@@ -63,10 +67,16 @@ impl RingSpec {
         differences
     }
 
-    /// Whether each metric has exactly one owner. By aggregation rules it may have several, whatever the
-    /// replication factor.
+    /// Whether each metric has exactly one owner. By rules it may have several, whatever the replication
+    /// factor.
     pub fn has_one_owner_each(&self) -> bool {
-        self.replication_factor == 1 && self.aggregation.is_none()
+        self.replication_factor == 1 && !self.has_rules()
+    }
+
+    /// Whether rules decide which names are hashed, and where: the owners of a metric are then a set of any
+    /// size.
+    pub fn has_rules(&self) -> bool {
+        self.aggregation.is_some() || self.routes.is_some()
     }
 
     /// 16 hexadecimal digits that are equal for equal specs: the 64-bit XXH3 of the ring document with an
@@ -105,6 +115,8 @@ pub enum Field {
     TaggedNames,
     /// The rules of aggregated hashing, by their digest.
     AggregationRules,
+    /// The relay's routing rules, by their digest.
+    RouteRules,
     /// How many nodes there are.
     NodeCount,
     /// A node that only one side has.
@@ -152,6 +164,7 @@ impl fmt::Display for Field {
             Self::DiverseReplicas => f.write_str("diverse replicas"),
             Self::TaggedNames => f.write_str("tagged names"),
             Self::AggregationRules => f.write_str("aggregation rules"),
+            Self::RouteRules => f.write_str("routing rules"),
             Self::NodeCount => f.write_str("number of nodes"),
             Self::Node { position } => write!(f, "node {position}:"),
             Self::Host { position } => write!(f, "node {position}: host"),
@@ -169,6 +182,10 @@ fn text(node: Option<&Node>) -> String {
 
 fn rules_text(spec: &RingSpec) -> String {
     spec.aggregation.as_ref().map_or_else(|| NONE.to_owned(), |rules| rules.digest())
+}
+
+fn routes_text(spec: &RingSpec) -> String {
+    spec.routes.as_ref().map_or_else(|| NONE.to_owned(), |routes| routes.digest())
 }
 
 fn port_text(node: &Node) -> String {
@@ -193,6 +210,7 @@ mod tests {
             diverse_replicas: false,
             tagged_names: TaggedNames::Whole,
             aggregation: None,
+            routes: None,
         }
     }
 

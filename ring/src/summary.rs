@@ -12,9 +12,16 @@ impl RingSpec {
     pub fn summary(&self) -> String {
         let (copies, nodes, fingerprint) =
             (self.copies_text(), self.nodes_text(), self.short_fingerprint());
-        let rules = match &self.aggregation {
-            Some(rules) => format!(", aggregated by rules {}", rules.digest()),
-            None => String::new(),
+        let rules = match (&self.aggregation, &self.routes) {
+            (Some(rules), _) => format!(", aggregated by rules {}", rules.digest()),
+            (None, Some(routes)) => {
+                let clusters = match routes.document().clusters.len() {
+                    1 => "1 cluster".to_owned(),
+                    several => format!("{several} clusters"),
+                };
+                format!(", {clusters} by routing rules {}", routes.digest())
+            }
+            (None, None) => String::new(),
         };
         format!(
             "{} arithmetic of {}{rules}, {copies}, {nodes}, {fingerprint}",
@@ -27,7 +34,8 @@ impl RingSpec {
     pub fn short_summary(&self) -> String {
         let (copies, nodes) = (self.copies_text(), self.nodes_text());
         let hash = self.algorithm.name_in_relays();
-        format!("{hash}, {copies}, {nodes} ({})", self.short_fingerprint())
+        let rules = if self.routes.is_some() { ", by routing rules" } else { "" };
+        format!("{hash}{rules}, {copies}, {nodes} ({})", self.short_fingerprint())
     }
 
     fn copies_text(&self) -> String {
@@ -51,9 +59,13 @@ impl RingSpec {
         fingerprint
     }
 
-    /// The flags and nodes that give this ring to a `buckyd`, each as one word of a command line. Aggregation
-    /// rules are in a file, which only the caller knows: they are left out.
+    /// The flags and nodes that give this ring to a `buckyd`, each as one word of a command line. Rules are in a
+    /// file, which only the caller knows: aggregation rules are left out, and a ring with routing rules is
+    /// `--ring-from FILE`.
     pub fn daemon_words(&self) -> Vec<String> {
+        if self.routes.is_some() {
+            return vec!["--ring-from".to_owned(), "FILE".to_owned()];
+        }
         let mut words = vec![
             "--relay".to_owned(),
             self.relay.to_string(),
@@ -129,6 +141,7 @@ mod tests {
             diverse_replicas: false,
             tagged_names: TaggedNames::Whole,
             aggregation: None,
+            routes: None,
         }
     }
 

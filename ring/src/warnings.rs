@@ -224,6 +224,7 @@ mod tests {
             diverse_replicas: false,
             tagged_names,
             aggregation: None,
+            routes: None,
         };
         Ring::new(spec).expect("a ring").warnings()
     }
@@ -342,6 +343,7 @@ mod tests {
                 diverse_replicas,
                 tagged_names: relay.default_tagged_names(),
                 aggregation: None,
+                routes: None,
             };
             Ring::new(spec).expect("a ring").warnings()
         };
@@ -364,6 +366,7 @@ mod tests {
             diverse_replicas: false,
             tagged_names: TaggedNames::Whole,
             aggregation: None,
+            routes: None,
         };
         let lenient = |spec: &RingSpec| {
             let ring = Ring::with_shortfall(spec.clone(), Shortfall::GiveWhatThereIs);

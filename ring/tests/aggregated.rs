@@ -50,6 +50,7 @@ impl Case {
             diverse_replicas: self.diverse,
             tagged_names: TaggedNames::Whole,
             aggregation: Some(Arc::new(rules)),
+            routes: None,
         }
     }
 }

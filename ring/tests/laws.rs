@@ -68,6 +68,7 @@ fn spec() -> impl Strategy<Value = RingSpec> {
             diverse_replicas: diverse && relay == Relay::Carbon,
             tagged_names,
             aggregation: None,
+            routes: None,
         }
     })
 }
@@ -207,7 +208,7 @@ proptest! {
             relay,
             replication_factor: 1,
             diverse_replicas: false,
-            tagged_names: relay.default_tagged_names(), aggregation: None, };
+            tagged_names: relay.default_tagged_names(), aggregation: None, routes: None, };
         let mut grown = spec.clone();
         grown.nodes.push("gr-new:2003".parse().expect("a node")); // without instance: last in both
         let (before, after) = (Ring::new(spec).expect("a ring"), Ring::new(grown).expect("a ring"));
@@ -307,7 +308,7 @@ proptest! {
             replicas,
             relay: relay.map(str::to_owned),
             diverse,
-            tagged_names: None, aggregation_rules: None, };
+            tagged_names: None, aggregation_rules: None, routes: None, };
         if let Ok(spec) = document.to_spec()
             && let Ok(ring) = Ring::with_shortfall(spec, Shortfall::GiveWhatThereIs)
         {

@@ -68,6 +68,7 @@ impl Case {
             diverse_replicas: self.diverse_replicas,
             tagged_names: self.tagged_names(),
             aggregation: None,
+            routes: None,
         }
     }
 

@@ -244,6 +244,7 @@ mod tests {
             diverse_replicas: false,
             tagged_names,
             aggregation: None,
+            routes: None,
         })
         .unwrap()
     }

@@ -35,6 +35,7 @@
 #![expect(clippy::unwrap_used, reason = "the tests' own code fails by panicking")]
 
 mod address;
+pub mod c_relay;
 pub mod carbon;
 pub mod clock;
 pub mod cluster;

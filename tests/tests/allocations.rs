@@ -63,6 +63,7 @@ fn ring(algorithm: Algorithm, relay: Relay) -> Ring {
         diverse_replicas: false,
         tagged_names: TaggedNames::Whole,
         aggregation: None,
+        routes: None,
     })
     .unwrap()
 }

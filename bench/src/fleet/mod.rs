@@ -106,6 +106,7 @@ fn ring(addrs: &[SocketAddr]) -> Ring {
         diverse_replicas: false,
         tagged_names,
         aggregation: None,
+        routes: None,
     })
     .unwrap()
 }

@@ -16,7 +16,7 @@ pub(crate) struct RingChoiceArgs {
     /// Section of carbon.conf or carbonate.conf, such as relay, relay:b or aggregator
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cluster_name", "route"], help_heading = heading::SELECTION)]
     section: Option<String>,
-    /// Cluster of carbon-c-relay's configuration
+    /// Cluster of carbon-c-relay's configuration; or several, as old,new, with the rules that lead to them
     #[arg(id = "cluster_name", long = "cluster", value_name = "NAME", conflicts_with = "route", help_heading = heading::SELECTION)]
     cluster: Option<String>,
     /// Route of carbon-relay-ng's configuration, by its key

@@ -93,6 +93,7 @@ pub(crate) fn completed(document: &RingDocument, other: &RingDocument) -> RingDo
     let rules = if document.relay.is_some() { document } else { other };
     RingDocument {
         aggregation_rules: rules.aggregation_rules.clone(),
+        routes: rules.routes.clone(),
         relay: document.relay.clone().or_else(|| other.relay.clone()),
         diverse: document.diverse.or(other.diverse),
         tagged_names: document.tagged_names.clone().or_else(|| other.tagged_names.clone()),

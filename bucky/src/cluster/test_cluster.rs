@@ -27,6 +27,7 @@ pub(crate) fn document(nodes: &[&str]) -> RingDocument {
         diverse: Some(false),
         tagged_names: Some("whole".into()),
         aggregation_rules: None,
+        routes: None,
     }
 }
 

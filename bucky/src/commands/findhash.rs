@@ -145,6 +145,7 @@ fn ring(nodes: &[NodeLine]) -> anyhow::Result<Ring> {
         diverse_replicas,
         tagged_names,
         aggregation: None,
+        routes: None,
     };
     Ok(Ring::new(spec)?)
 }

@@ -32,6 +32,7 @@ pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
         diverse_replicas: false,
         tagged_names,
         aggregation: None,
+        routes: None,
     };
     Ring::new(spec).map(Arc::new).map_err(|error| refused(chain(&error)))
 }

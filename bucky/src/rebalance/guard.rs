@@ -134,12 +134,12 @@ fn is_significant(best: &Explanation, present: Option<&Explanation>) -> bool {
 }
 
 /// The share of copies that move between nodes that both rings have. Only the first copies are compared: a jump
-/// ring chooses all other copies again when the number of nodes changes. `None` if a ring cannot be built.
+/// ring chooses all other copies again when the number of nodes changes. The rings of routing rules have their
+/// own numbers of copies, which count. `None` if a ring cannot be built.
 fn shuffle(before: &RingSpec, after: &RingSpec) -> Option<f64> {
-    let first = |spec: &RingSpec| RingSpec {
-        replication_factor: 1,
-        diverse_replicas: false,
-        ..spec.clone()
+    let first = |spec: &RingSpec| match spec.routes {
+        Some(_) => spec.clone(),
+        None => RingSpec { replication_factor: 1, diverse_replicas: false, ..spec.clone() },
     };
     Some(shuffled_share(&Ring::new(first(before)).ok()?, &Ring::new(first(after)).ok()?))
 }

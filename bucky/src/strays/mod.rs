@@ -275,6 +275,7 @@ impl StrayReader {
             Err(NoPlace::Unplaceable(name) | NoPlace::NoName(name)) => {
                 return Some(Item::Unplaceable(name));
             }
+            Err(NoPlace::Unrouted(_)) => return None,
         };
         let is_owner = placement::hosts(&self.query.ring, &owners)
             .into_iter()

@@ -58,7 +58,8 @@ pub(super) struct Args {
     /// Section of the file of --ring-from, for carbon and carbonate.
     #[arg(long, value_name = "NAME", requires = "ring_from")]
     pub(super) section: Option<String>,
-    /// Cluster of the file of --ring-from, for carbon-c-relay.
+    /// Cluster of the file of --ring-from, for carbon-c-relay. Several, with commas between them, are taken with
+    /// the rules that decide which metric goes where.
     #[arg(long, value_name = "NAME", requires = "ring_from", conflicts_with = "section")]
     pub(super) cluster: Option<String>,
     /// Route of the file of --ring-from, for carbon-relay-ng.

@@ -71,6 +71,7 @@ fn typed(args: &Args) -> Result<Ring, ConfigError> {
         diverse_replicas: args.diverse_replicas,
         tagged_names,
         aggregation,
+        routes: None,
     })
     .map_err(|error| ConfigError::setting("the ring", &error))
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use bucky_ring::{Algorithm, Relay, RingSpec, TaggedNames};
+use bucky_ring::{Algorithm, Relay, RingSpec, TaggedNames, invalid_expression};
 
 use super::address::{self, Server};
 use super::grammar::Parser;
-use super::syntax::{Cluster, Host, Kind, Match, SendTo, Statement, Text};
+use super::routing::Routing;
+use super::syntax::{Cluster, Host, Kind, SendTo, Statement, Text};
 use crate::{
     Choice, FoundRing, Need, NeedKind, Origins, OtherFiles, Place, Refusal, RefusalKind,
     SourceFile, Warning, WarningKind,
@@ -28,6 +29,7 @@ pub(super) struct Reader<'o> {
     servers: HashMap<ServerKey, FirstSeen>,
     /// Where names are rewritten first.
     rewrite: Option<Place>,
+    routing: Routing,
 }
 
 /// What makes two servers one, if both names are resolved: host, port, and whether by UDP.
@@ -41,11 +43,21 @@ struct FirstSeen {
 
 impl<'o> Reader<'o> {
     pub(super) fn new(others: &'o mut dyn OtherFiles) -> Self {
-        Self { others, choices: Vec::new(), servers: HashMap::new(), rewrite: None }
+        Self {
+            others,
+            choices: Vec::new(),
+            servers: HashMap::new(),
+            rewrite: None,
+            routing: Routing::default(),
+        }
     }
 
-    /// The clusters of everything that was read.
-    pub(super) fn finish(mut self) -> Vec<Choice> {
+    /// The clusters of everything that was read, and the rules that lead to them.
+    pub(super) fn finish(mut self) -> (Vec<Choice>, Routing) {
+        self.warn_of_shared_hosts();
+        for index in 0..self.choices.len() {
+            self.follow_route_using(index);
+        }
         if let Some(place) = self.rewrite {
             let rings = self.choices.iter_mut().filter_map(|choice| choice.ring.as_mut().ok());
             for ring in rings {
@@ -58,7 +70,65 @@ impl<'o> Reader<'o> {
                 });
             }
         }
-        self.choices
+        (self.choices, self.routing)
+    }
+
+    /// If names are hashed by another text before they get to this cluster, its ring is right only with the
+    /// rules.
+    fn follow_route_using(&mut self, index: usize) {
+        let Some(Choice { name, ring: Ok(found) }) = self.choices.get(index) else { return };
+        let places = self.routing.route_using(name);
+        if places.is_empty() {
+            return;
+        }
+        let followed = self.routing.together(&[(name, found)]);
+        let Some(Choice { ring: Ok(found), .. }) = self.choices.get_mut(index) else { return };
+        match followed {
+            Ok(ring) => *found = ring,
+            Err(refusal) => {
+                let reason = format!("line {}: {}", refusal.place.line, refusal.message);
+                found.needs.extend(places.into_iter().map(|place| Need {
+                    kind: NeedKind::RouteUsing,
+                    place,
+                    reason: reason.clone(),
+                }));
+            }
+        }
+    }
+
+    /// Where a host has nodes of two rings that get different names, each ring alone calls the files of the
+    /// other misplaced.
+    fn warn_of_shared_hosts(&mut self) {
+        let rings: Vec<(String, Vec<String>)> = self
+            .choices
+            .iter()
+            .filter_map(|choice| {
+                let spec = &choice.ring.as_ref().ok()?.spec;
+                let hosts = spec.nodes.iter().map(|node| node.host().to_owned()).collect();
+                Some((choice.name.clone(), hosts))
+            })
+            .collect();
+        for choice in &mut self.choices {
+            let Ok(found) = &mut choice.ring else { continue };
+            let shares = |hosts: &Vec<String>| {
+                found.spec.nodes.iter().any(|node| hosts.iter().any(|host| host == node.host()))
+            };
+            let other = rings.iter().find_map(|(other, hosts)| {
+                let differs = || self.routing.differs(&choice.name, other);
+                (*other != choice.name && shares(hosts)).then(differs)?.map(|place| (other, place))
+            });
+            if let Some((other, place)) = other {
+                found.warnings.push(Warning {
+                    kind: WarningKind::Matchers,
+                    place,
+                    message: format!(
+                        "cluster {other:?} gets names that this one does not, and has nodes on the same hosts: its \
+                         files look misplaced; take both rings with --cluster {},{other}",
+                        choice.name
+                    ),
+                });
+            }
+        }
     }
 
     /// Reads `file`, and those that it includes.
@@ -70,14 +140,30 @@ impl<'o> Reader<'o> {
         while let Some(statement) = parser.statement()? {
             match statement {
                 Statement::Cluster(cluster) => self.cluster(file, &cluster)?,
-                Statement::Match(matching) => self.matching(file, &matching)?,
+                Statement::Match(matching) => {
+                    let validated = matching.validate.iter().map(|validate| &validate.expression);
+                    check_expressions(
+                        file,
+                        validated.chain(matching.expressions.iter().flatten()),
+                    )?;
+                    self.check_known(file, matching.send_to.as_ref())?;
+                    self.routing.add_match(file, &matching);
+                }
                 Statement::Rewrite(rewrite) => {
-                    self.rewrite.get_or_insert_with(|| file.place(rewrite.offset));
+                    check_expressions(file, [&rewrite.expression])?;
+                    let place = file.place(rewrite.offset);
+                    self.rewrite.get_or_insert_with(|| place.clone());
+                    self.routing.add_rewrite(place);
                 }
                 Statement::Aggregate(aggregate) => {
-                    self.check_known(file, aggregate.send_to.as_ref())?
+                    check_expressions(file, &aggregate.expressions)?;
+                    self.check_known(file, aggregate.send_to.as_ref())?;
+                    self.routing.add_aggregate(file, &aggregate);
                 }
-                Statement::Statistics(clusters) => self.check_clusters(file, &clusters)?,
+                Statement::Statistics(clusters) => {
+                    self.check_clusters(file, &clusters)?;
+                    self.routing.add_statistics(file, &clusters);
+                }
                 Statement::Include(pattern) => self.include(file, &pattern, depth)?,
                 Statement::Other => {}
             }
@@ -101,24 +187,6 @@ impl<'o> Reader<'o> {
             .include(&pattern.text)
             .map_err(|reason| refuse(format!("cannot include {:?}: {reason}", pattern.text)))?;
         included.iter().try_for_each(|file| self.file(file, depth + 1))
-    }
-
-    fn matching(&mut self, file: &SourceFile, matching: &Match) -> Result<(), Refusal> {
-        self.check_known(file, matching.send_to.as_ref())?;
-        let (Some((offset, _)), Some(SendTo::Clusters(names))) =
-            (&matching.route_using, &matching.send_to)
-        else {
-            return Ok(());
-        };
-        let place = file.place(*offset);
-        for choice in &mut self.choices {
-            if let Ok(ring) = &mut choice.ring
-                && names.iter().any(|name| name.text == choice.name)
-            {
-                ring.needs.push(Need { kind: NeedKind::RouteUsing, place: place.clone() });
-            }
-        }
-        Ok(())
     }
 
     fn check_known(&self, file: &SourceFile, to: Option<&SendTo>) -> Result<(), Refusal> {
@@ -218,6 +286,23 @@ impl<'o> Reader<'o> {
     }
 }
 
+/// Refuses regular expressions that the relay cannot compile.
+fn check_expressions<'t>(
+    file: &SourceFile,
+    expressions: impl IntoIterator<Item = &'t Text>,
+) -> Result<(), Refusal> {
+    for expression in expressions {
+        if let Some(reason) = invalid_expression(&expression.text) {
+            return Err(Refusal {
+                kind: RefusalKind::Syntax,
+                place: file.place(expression.offset),
+                message: format!("{:?} is no regular expression: {reason}", expression.text),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn algorithm(kind: Kind) -> Option<Algorithm> {
     match kind {
         Kind::CarbonCh => Some(Algorithm::Carbon),
@@ -314,6 +399,7 @@ fn ring(
             diverse_replicas: false,
             tagged_names: TaggedNames::BeforeSemicolon,
             aggregation: None,
+            routes: None,
         },
         origins: Origins {
             nodes: cluster.hosts.iter().map(|host| file.place(host.address.offset)).collect(),

@@ -260,6 +260,14 @@ impl<'f> Parser<'f> {
             route_using = Some((offset, self.text("the text to hash")?));
         }
         let send_to = self.opt_send_to()?;
+        if send_to.is_none() && validate.is_none() {
+            return Err(Refusal {
+                kind: RefusalKind::Syntax,
+                place: self.file.place(self.before),
+                message: "a match without `send to` ends carbon-c-relay with a segmentation fault"
+                    .to_owned(),
+            });
+        }
         let stops = self.accept("stop")?;
         Ok(Statement::Match(Match { expressions, validate, route_using, send_to, stops }))
     }

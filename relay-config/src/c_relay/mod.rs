@@ -6,12 +6,15 @@
 mod address;
 mod clusters;
 mod grammar;
+mod groups;
 mod keywords;
 mod lexer;
 mod other_statements;
+mod routing;
 mod syntax;
 
 use self::clusters::Reader;
+pub(crate) use self::routing::Routing;
 use crate::{Configuration, OtherFiles, Program, Refusal, RefusalKind, Selector, SourceFile};
 
 pub(crate) fn read(
@@ -20,7 +23,7 @@ pub(crate) fn read(
 ) -> Result<Configuration, Refusal> {
     let mut reader = Reader::new(files);
     reader.file(file, 0)?;
-    let choices = reader.finish();
+    let (choices, routing) = reader.finish();
     if choices.is_empty() {
         return Err(Refusal {
             kind: RefusalKind::NoRing,
@@ -28,5 +31,10 @@ pub(crate) fn read(
             message: "no cluster is defined here".to_owned(),
         });
     }
-    Ok(Configuration { program: Program::CarbonCRelay, selector: Some(Selector::Cluster), choices })
+    Ok(Configuration {
+        program: Program::CarbonCRelay,
+        selector: Some(Selector::Cluster),
+        choices,
+        routing: Some(routing),
+    })
 }

@@ -37,7 +37,12 @@ pub(crate) fn read(
                 .to_owned(),
         });
     }
-    Ok(Configuration { program: Program::Carbon, selector: Some(Selector::Section), choices })
+    Ok(Configuration {
+        program: Program::Carbon,
+        selector: Some(Selector::Section),
+        choices,
+        routing: None,
+    })
 }
 
 /// The instances of the program `name` that the file configures: `None` stands for the default one.

@@ -10,8 +10,8 @@ use super::ini::{Ini, Section, Value};
 use super::interpolation::interpolated;
 use super::python::{boolean, int, strip};
 use crate::{
-    FoundRing, Need, NeedKind, Origins, OtherFiles, Place, Refusal, RefusalKind, SourceFile,
-    Warning, WarningKind,
+    FoundRing, Need, Origins, OtherFiles, Place, Refusal, RefusalKind, SourceFile, Warning,
+    WarningKind,
 };
 
 /// The keys that decide the ring, in lower case.
@@ -157,6 +157,7 @@ impl<'i> Settings<'i> {
                 diverse_replicas: diverse.is_none_or(|value| boolean(&value.text) != Some(false)),
                 tagged_names: TaggedNames::Whole,
                 aggregation,
+                routes: None,
             },
             origins: Origins {
                 nodes: places,
@@ -178,7 +179,7 @@ impl<'i> Settings<'i> {
         let place =
             || value.map_or_else(|| self.ini.place(self.section_offset), |value| self.place(value));
         let refuse = |kind, message: String| Err(Refusal { kind, place: place(), message });
-        let needs_rules = || Some(Need { kind: NeedKind::AggregationRules, place: place() });
+        let needs_rules = || Some(Need::aggregation_rules(place()));
         match text {
             "consistent-hashing" => Ok((Method::Consistent, None)),
             "fast-hashing" => Ok((Method::Fast, None)),

@@ -6,8 +6,8 @@ use bucky_ring::{Algorithm, NodeError, NodeListError, Relay, RingSpec, TaggedNam
 
 use self::words::{Word, lines};
 use crate::{
-    Choice, Configuration, FoundRing, Need, NeedKind, Origins, OtherFiles, Program, Refusal,
-    RefusalKind, SourceFile,
+    Choice, Configuration, FoundRing, Need, Origins, OtherFiles, Program, Refusal, RefusalKind,
+    SourceFile,
 };
 
 /// The flags of both daemons that take a value. A test of `buckyd` compares them with what it declares.
@@ -80,7 +80,7 @@ pub(crate) fn read(
         });
     };
     let choices = vec![Choice { name: String::new(), ring: line.ring() }];
-    Ok(Configuration { program: Program::Buckyd, selector: None, choices })
+    Ok(Configuration { program: Program::Buckyd, selector: None, choices, routing: None })
 }
 
 /// Whether a word is the path of the daemon, also behind `ExecStart=` and its prefixes.
@@ -226,10 +226,8 @@ impl<'f> Line<'f> {
                 self.refuse(RefusalKind::UnknownHash, offset, error.to_string())
             })?;
         let place = |given: &Given| given.as_ref().map(|(_, offset)| self.file.place(*offset));
-        let need = self.aggregation_rules.map(|offset| Need {
-            kind: NeedKind::AggregationRules,
-            place: self.file.place(offset),
-        });
+        let need =
+            self.aggregation_rules.map(|offset| Need::aggregation_rules(self.file.place(offset)));
         Ok(FoundRing {
             spec: RingSpec {
                 nodes,
@@ -239,6 +237,7 @@ impl<'f> Line<'f> {
                 diverse_replicas: self.diverse.is_some(),
                 tagged_names,
                 aggregation: None,
+                routes: None,
             },
             origins: Origins {
                 nodes: places,

@@ -52,7 +52,12 @@ pub(crate) fn read(
         }
         choices.push(choice(route, rewrite.as_ref())?);
     }
-    Ok(Configuration { program: Program::CarbonRelayNg, selector: Some(Selector::Route), choices })
+    Ok(Configuration {
+        program: Program::CarbonRelayNg,
+        selector: Some(Selector::Route),
+        choices,
+        routing: None,
+    })
 }
 
 fn refuse(kind: RefusalKind, place: Place, message: String) -> Refusal {

@@ -128,6 +128,7 @@ impl Route {
                 diverse_replicas: false,
                 tagged_names: TaggedNames::Whole,
                 aggregation: None,
+                routes: None,
             },
             origins: Origins {
                 nodes: addresses.iter().map(|(_, place)| place.clone()).collect(),

@@ -63,6 +63,7 @@ fn with_most_copies(
             diverse_replicas,
             tagged_names,
             aggregation: None,
+            routes: None,
         };
         Ring::new(spec).ok()
     })?;

@@ -120,7 +120,7 @@ impl Fit {
             .collect();
         for scored in &self.candidates {
             let ring = &scored.candidate.ring;
-            if ring.spec().aggregation.is_some() {
+            if ring.spec().has_rules() {
                 let mut sum = NameSum::default();
                 ring.owners(series)
                     .for_each(|owner| sum.add(scored.hosts[owner], found, self.asked));

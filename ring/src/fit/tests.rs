@@ -17,6 +17,7 @@ fn spec(texts: &[&str], algorithm: Algorithm, relay: Relay, copies: usize) -> Ri
         diverse_replicas: false,
         tagged_names,
         aggregation: None,
+        routes: None,
     }
 }
 

@@ -199,6 +199,7 @@ impl ClusterPlan {
             diverse_replicas: false,
             tagged_names,
             aggregation: self.rules.map(|rules| Arc::new(AggregationRules::parse(rules).unwrap())),
+            routes: None,
         })
         .unwrap()
     }

@@ -37,6 +37,7 @@ fn fake() -> Fake {
         diverse_replicas: false,
         tagged_names,
         aggregation: None,
+        routes: None,
     })
     .unwrap();
     let addr = SocketAddr::from(([127, 0, 0, 1], 0));

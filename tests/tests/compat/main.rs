@@ -15,6 +15,7 @@
 //! - `modify`: bucky modify, alone and with concurrent writers
 //! - `schemas`: nodes with different storage schemas, in every command
 //! - `c_relay_conf`: carbon-c-relay.conf as the relay itself reads it
+//! - `c_relay_rules`: its routing rules as the relay itself follows them
 //! - `carbon_conf`: carbon.conf as carbon itself reads it
 //! - `ring_from`: `bucky ring from` over configuration files of relays
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
@@ -28,6 +29,7 @@
 
 mod backup;
 mod c_relay_conf;
+mod c_relay_rules;
 mod carbon_conf;
 mod carbonate;
 mod command_line;

@@ -21,6 +21,7 @@ fn with(cluster: &TestCluster, relay: Relay, algorithm: Algorithm, copies: usize
         diverse_replicas: false,
         tagged_names,
         aggregation: None,
+        routes: None,
     })
     .unwrap()
 }

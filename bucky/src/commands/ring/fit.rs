@@ -7,7 +7,7 @@ use bucky_flags::integer;
 use bucky_ring::{Explanation, Relay, RingDocument, RingSpec, read_nodes};
 use serde_json::{Value, json};
 
-use super::from::command_line;
+use super::from::{command_line, words_of};
 use crate::args::cluster::{ClusterArgs, discover};
 use crate::args::heading;
 use crate::args::local::LocalArgs;
@@ -184,7 +184,7 @@ fn verdict(found: &RingFit) -> String {
          To use it, start every daemon with:\n{}",
         percent(best.share_in_place()),
         percent(own),
-        command_line(ring)
+        command_line(words_of(ring))
     )
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bucky_api::counted::counted;
 use bucky_relay_config::Place;
 use bucky_relay_config::disk::LoadedRing;
 use bucky_ring::{Ring, RingDocument, RingSpec, Shortfall};
@@ -47,6 +48,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let path = args.file.display().to_string();
     let loaded = load(args.choice.of(args.file)).await?;
     if !loaded.found.needs.is_empty() {
         for need in &loaded.found.needs {
@@ -55,7 +57,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         return Ok(Outcome::SomeFailed);
     }
     if args.explain {
-        output.data_text(explanation(&loaded))?;
+        output.data_text(explanation(&loaded, &path))?;
     } else {
         output.data_line(RingDocument::from_spec("", &loaded.found.spec).to_json())?;
     }
@@ -81,7 +83,7 @@ fn say_about_ring(loaded: &LoadedRing, output: &Output) {
 }
 
 /// The parts of the ring with their places, and what to type.
-fn explanation(loaded: &LoadedRing) -> String {
+fn explanation(loaded: &LoadedRing, path: &str) -> String {
     let (spec, origins) = (&loaded.found.spec, &loaded.found.origins);
     let mut table = Table::new(&["PART", "VALUE", "FROM"]);
     let mut row = |part: &str, value: &dyn Display, from: String| {
@@ -102,6 +104,16 @@ fn explanation(loaded: &LoadedRing) -> String {
     if let Some(rules) = &spec.aggregation {
         row("aggregation rules", &rules.digest(), String::new());
     }
+    if let Some(routes) = &spec.routes {
+        let rules = counted(routes.document().rules.len() as u64, "rule", "rules");
+        row("routing", &format!("{rules}, {}", routes.digest()), String::new());
+        for cluster in &routes.document().clusters {
+            let copies = counted(cluster.replicas.unsigned_abs(), "copy", "copies");
+            let nodes = counted(cluster.nodes.len() as u64, "node", "nodes");
+            let value = format!("{}, {copies}, {nodes}", cluster.algo);
+            row(&format!("cluster {}", cluster.name), &value, String::new());
+        }
+    }
     for (index, node) in spec.nodes.iter().enumerate() {
         let from = origins.nodes.get(index).map_or_else(String::new, file_and_line);
         row(&format!("node {}", index + 1), node, from);
@@ -110,7 +122,7 @@ fn explanation(loaded: &LoadedRing) -> String {
     format!(
         "{name}{}\n\n{table}\n\nThe same ring on a daemon's command line:\n{}\n",
         spec.summary(),
-        command_line(spec)
+        command_line(daemon_words(loaded, path))
     )
 }
 
@@ -122,12 +134,30 @@ fn file_and_line(place: &Place) -> String {
     format!("{name}:{}", place.line)
 }
 
-/// The command line of a daemon with this ring, in lines of at most 80 characters where words allow it.
-pub(super) fn command_line(spec: &RingSpec) -> String {
+/// The words of a daemon's command line with this ring. Routing rules have no flags: the daemon reads the file.
+fn daemon_words(loaded: &LoadedRing, path: &str) -> Vec<String> {
+    let spec = &loaded.found.spec;
+    if spec.routes.is_none() {
+        return words_of(spec);
+    }
+    let cluster = [("--cluster", loaded.name.as_str())];
+    let cluster = cluster.iter().filter(|(_, name)| !name.is_empty());
+    let flags = [("--ring-from", path)];
+    let flags = flags.iter().chain(cluster);
+    flags.flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]).collect()
+}
+
+/// The words of a daemon's command line with the ring `spec`.
+pub(super) fn words_of(spec: &RingSpec) -> Vec<String> {
     let mut words = spec.daemon_words();
     if spec.aggregation.is_some() {
         words.splice(0..0, ["--aggregation-rules".to_owned(), "FILE".to_owned()]);
     }
+    words
+}
+
+/// The command line of a daemon with these words, in lines of at most 80 characters where words allow it.
+pub(super) fn command_line(words: Vec<String>) -> String {
     let mut lines = vec!["  buckyd".to_owned()];
     for word in words.iter().map(|word| quoted(word)) {
         let line = lines.last_mut().map_or(0, |line| line.chars().count());

@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bucky_api::{MetricAmount, PlanCount, PlanRequest, chain, paths};
 use bucky_placement::{Place, SeriesList, place};
-use bucky_ring::Ring;
+use bucky_ring::{Owners, Ring};
 
 use self::hosts::{Fate, Hosts};
 use super::json::JsonBody;
@@ -101,18 +101,20 @@ impl<'a> Counter<'a> {
 
     fn add(&mut self, name: &str) {
         match place(self.then, self.local_prefixes, &self.known, name) {
-            Place::Local => {
+            Place::Local | Place::Unrouted => {
                 self.count.local += self.stay(name);
             }
             Place::Unplaceable => {
                 self.count.unplaceable += self.stay(name);
             }
             Place::Owned { owners, .. } => {
-                let before = match place(&self.now, self.local_prefixes, &self.known, name) {
-                    Place::Owned { owners, .. } => owners,
-                    // Both do not depend on the ring.
-                    Place::Local | Place::Unplaceable => return,
-                };
+                let (before, is_routed_now) =
+                    match place(&self.now, self.local_prefixes, &self.known, name) {
+                        Place::Owned { owners, .. } => (owners, true),
+                        Place::Unrouted => (Owners::none(), false),
+                        // Both do not depend on the ring.
+                        Place::Local | Place::Unplaceable => return,
+                    };
                 let fate = self.hosts.fate(before, owners);
                 let counted = match fate {
                     Fate::Stays { .. } => {
@@ -121,7 +123,7 @@ impl<'a> Counter<'a> {
                     }
                     Fate::Leaves { .. } => self.leave(name, fate),
                 };
-                if fate.is_misplaced_now() {
+                if is_routed_now && fate.is_misplaced_now() {
                     self.count.misplaced_now += counted;
                 }
             }
