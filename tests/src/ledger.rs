@@ -151,7 +151,8 @@ impl FileCopy {
     }
 }
 
-/// The hosts that own `metric`, or `None` if every host keeps its own.
+/// The hosts that own `metric`, or `None` if every host keeps its own: local metrics, and those that no rule of
+/// the relay sends to the ring.
 pub fn owner_hosts(ring: &Ring, metric: &MetricName) -> Option<Vec<String>> {
     if metric.as_str().starts_with(LOCAL_PREFIX) {
         return None;
@@ -160,7 +161,7 @@ pub fn owner_hosts(ring: &Ring, metric: &MetricName) -> Option<Vec<String>> {
     let mut hosts: Vec<String> =
         ring.owners(&series).map(|owner| ring.nodes()[owner].host().to_owned()).collect();
     hosts.dedup();
-    Some(hosts)
+    Some(hosts).filter(|hosts| !hosts.is_empty())
 }
 
 fn read_points(path: &Path, now: u32) -> Vec<(Archive, Vec<Point>)> {

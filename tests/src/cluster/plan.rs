@@ -1,7 +1,10 @@
 //! The plan of a cluster: the nodes, ring and flags that a test needs.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use bucky_relay_config::disk::RingFile;
+use bucky_relay_config::{Selector, Wanted};
 use bucky_ring::{AggregationRules, Algorithm, Relay, Ring, RingSpec};
 
 use super::{TestCluster, host_number};
@@ -33,6 +36,7 @@ pub struct ClusterPlan {
     relay: Option<Relay>,
     replication_factor: usize,
     rules: Option<&'static str>,
+    relay_config: Option<RelayConfig>,
     flags: Vec<String>,
     gates: Vec<usize>,
     link: Option<LinkSpec>,
@@ -50,6 +54,7 @@ impl ClusterPlan {
             relay: None,
             replication_factor: 1,
             rules: None,
+            relay_config: None,
             flags: Vec::new(),
             gates: Vec::new(),
             link: None,
@@ -98,6 +103,14 @@ impl ClusterPlan {
         self
     }
 
+    /// The daemons read their ring from `relay.conf` in the cluster's folder: these clusters of this text, in
+    /// which `{0}` is the first node's host and port.
+    #[must_use]
+    pub fn relay_config(mut self, text: &'static str, clusters: &'static str) -> Self {
+        self.relay_config = Some(RelayConfig { text, clusters });
+        self
+    }
+
     /// Starts all daemons with this flag too. It comes after the plan's own flags, so it wins.
     #[must_use]
     pub fn flag(mut self, flag: &str, value: &str) -> Self {
@@ -141,7 +154,7 @@ impl ClusterPlan {
         let hosts: Vec<String> =
             (0..self.nodes).map(|node| addr(network, node).ip().to_string()).collect();
         let members = self.members(&hosts[..self.in_ring]);
-        let ring = self.ring(&members);
+        let mut ring = self.ring(&members);
         let link = self.link.map(Link::new);
         let mut args = self.args(&members);
         if let Some(rules) = self.rules {
@@ -149,6 +162,16 @@ impl ClusterPlan {
             std::fs::write(&path, rules).unwrap();
             let path = path.to_str().unwrap().to_owned();
             args.splice(0..0, ["--aggregation-rules".to_owned(), path]);
+        }
+        if let Some(config) = self.relay_config {
+            let file = config.write(folder.path(), &members);
+            ring = Ring::new(file.load().unwrap().found.spec).unwrap();
+            args = self.args(&[]);
+            let path = file.path.to_str().unwrap().to_owned();
+            args.splice(
+                0..4,
+                ["--ring-from", &path, "--cluster", config.clusters].map(String::from),
+            );
         }
         let nodes = hosts.iter().enumerate().map(|(number, host)| {
             let is_gated = self.gates.contains(&number);
@@ -216,6 +239,26 @@ impl ClusterPlan {
         let own = own.flat_map(|(flag, value)| [flag.to_owned(), value]);
         // If a flag is given twice, the last one wins.
         own.chain(self.flags.iter().cloned()).chain(members.iter().cloned()).collect()
+    }
+}
+
+/// A relay's configuration, and the clusters of it that are the ring.
+#[derive(Clone, Copy, Debug)]
+struct RelayConfig {
+    text: &'static str,
+    clusters: &'static str,
+}
+
+impl RelayConfig {
+    fn write(self, folder: &Path, members: &[String]) -> RingFile {
+        let numbered = members.iter().enumerate();
+        let text = numbered.fold(self.text.to_owned(), |text, (number, member)| {
+            text.replace(&format!("{{{number}}}"), member)
+        });
+        let path = folder.join("relay.conf");
+        std::fs::write(&path, text).unwrap();
+        let wanted = Wanted { selector: Selector::Cluster, name: self.clusters.to_owned() };
+        RingFile { path, program: None, wanted: Some(wanted), aggregation_rules: None }
     }
 }
 

@@ -33,6 +33,7 @@
 //! - `wrong_ring`: a rebalance by a ring that is not that of the disks is refused
 //! - `ring_watch`: daemons that read their ring from the relay's file
 //! - `room`: destinations that are short of bytes or inodes
+//! - `rules`: rings that carbon-c-relay's routing rules lead to
 //! - `routes`: the daemon's answers, as `curl` gets them; `locate_vectors`: the rings, without a cluster
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
@@ -67,6 +68,7 @@ mod ring_fit;
 mod ring_watch;
 mod room;
 mod routes;
+mod rules;
 mod salvage;
 mod series;
 mod sidecars;

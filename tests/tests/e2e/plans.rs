@@ -15,7 +15,7 @@ const RULES: &str = "all.http.<field>.<code> (60) = sum shop.*.http.<field>.<cod
                      all.stores.<store> (60) = sum shop.orders.*.<store>.*\n";
 
 /// By source and destination, how many metrics and bytes.
-type Pairs = BTreeMap<(String, String), (u64, u64)>;
+pub(crate) type Pairs = BTreeMap<(String, String), (u64, u64)>;
 
 /// A cluster whose daemons will have the ring of all nodes, and have that of the first three now. The last
 /// node does not run.
@@ -50,24 +50,24 @@ fn members_of(cluster: &TestCluster, node: usize) -> Vec<String> {
     nodes.map(ToString::to_string).collect()
 }
 
-fn planned(cluster: &TestCluster, args: &[&str]) -> Value {
+pub(crate) fn planned(cluster: &TestCluster, args: &[&str]) -> Value {
     let args = [&["plan", "-j", "--reserve", "0", "-o", "plan.json"], args].concat();
     let plan = cluster.bucky(&args).assert_code(0);
     serde_json::from_str(&plan.stdout).unwrap()
 }
 
-fn amount(value: &Value) -> (u64, u64) {
+pub(crate) fn amount(value: &Value) -> (u64, u64) {
     (value["metrics"].as_u64().unwrap(), value["bytes"].as_u64().unwrap())
 }
 
-fn pairs(plan: &Value) -> Pairs {
+pub(crate) fn pairs(plan: &Value) -> Pairs {
     let host = |value: &Value| value.as_str().unwrap().rsplit_once(':').unwrap().0.to_owned();
     let moves = plan["moves"].as_array().unwrap().iter();
     moves.map(|pair| ((host(&pair["from"]), host(&pair["to"])), amount(pair))).collect()
 }
 
 /// What the daemons, which have the new ring now, name for a rebalance.
-fn named(cluster: &TestCluster) -> Pairs {
+pub(crate) fn named(cluster: &TestCluster) -> Pairs {
     let mut pairs = Pairs::new();
     for (number, node) in cluster.nodes().iter().enumerate() {
         for line in cluster.get(number, "/v1/misplaced?stat=1").text().lines() {
@@ -87,14 +87,14 @@ fn named(cluster: &TestCluster) -> Pairs {
 }
 
 /// The pairs that `rebalance --no-op` prints, as it prints them.
-fn printed(cluster: &TestCluster) -> BTreeSet<String> {
+pub(crate) fn printed(cluster: &TestCluster) -> BTreeSet<String> {
     let plan = cluster.bucky(&["rebalance", "--no-op"]).assert_code(0);
     let lines = plan.stdout.lines().skip(1).take_while(|line| !line.is_empty());
     lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// The pairs of `plan`, as `rebalance` prints them.
-fn as_printed(plan: &Value) -> BTreeSet<String> {
+pub(crate) fn as_printed(plan: &Value) -> BTreeSet<String> {
     let line = |pair: &Value| {
         let (metrics, bytes) = amount(pair);
         let (from, to) = (pair["from"].as_str().unwrap(), pair["to"].as_str().unwrap());
@@ -104,7 +104,7 @@ fn as_printed(plan: &Value) -> BTreeSet<String> {
 }
 
 /// By node, how many metrics it has, and the lengths of their files.
-fn held(cluster: &TestCluster) -> Vec<(u64, u64)> {
+pub(crate) fn held(cluster: &TestCluster) -> Vec<(u64, u64)> {
     let of_node = |node: &bucky_tests::Node| {
         let names = node.metrics();
         let bytes = names.iter().map(|name| node.path(name).metadata().unwrap().len()).sum();
@@ -113,7 +113,7 @@ fn held(cluster: &TestCluster) -> Vec<(u64, u64)> {
     cluster.nodes().iter().map(of_node).collect()
 }
 
-fn each_node(plan: &Value, field: &str) -> Vec<(u64, u64)> {
+pub(crate) fn each_node(plan: &Value, field: &str) -> Vec<(u64, u64)> {
     plan["nodes"].as_array().unwrap().iter().map(|node| amount(&node[field])).collect()
 }
 
