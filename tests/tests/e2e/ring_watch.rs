@@ -20,6 +20,10 @@ struct Daemon {
 
 impl Daemon {
     fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    fn start_with(config: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let prefix = folder.path().join("whisper");
         std::fs::create_dir(&prefix).unwrap();
@@ -30,7 +34,7 @@ impl Daemon {
         drop(listener);
         let mut command = Command::new(PROGRAMS.buckyd);
         command.args(["-node", "127.0.0.1", "-b", &addr, "-p"]).arg(&prefix);
-        command.arg("--ring-from").arg(folder.path().join("relay.conf"));
+        command.arg("--ring-from").arg(folder.path().join("relay.conf")).args(args);
         let daemon = Self { running: Running::start(command), folder, addr };
         wait::until("the daemon answers", || daemon.get("/v1/status").is_some());
         daemon
@@ -130,20 +134,31 @@ fn examples() -> Vec<(String, String)> {
 fn the_examples_of_the_page_are_rings_that_a_daemon_runs() {
     let examples = examples();
     let headings: Vec<&str> = examples.iter().map(|(heading, _)| heading.as_str()).collect();
-    assert_eq!(headings, ["carbon", "carbon-c-relay", "carbon-relay-ng"]);
+    let several = "carbon-c-relay with several clusters";
+    assert_eq!(headings, ["carbon", "carbon-c-relay", several, "carbon-relay-ng"]);
     for (relay, config) in &examples {
-        let daemon = Daemon::start(config);
+        let choice: &[&str] = if relay == several { &["--cluster", "old,new"] } else { &[] };
+        let daemon = Daemon::start_with(config, choice);
         let ring = daemon.get("/hashring").unwrap();
-        assert_eq!(ring["Relay"], relay.as_str());
-        let due = if relay == "carbon-relay-ng" { 2 } else { 3 };
+        assert_eq!(ring["Relay"], relay.split(' ').next().unwrap());
+        assert_eq!(ring["Routes"].is_object(), relay == several);
+        let due = match relay.as_str() {
+            "carbon-relay-ng" => 2,
+            relay if relay == several => 4,
+            _ => 3,
+        };
         assert_eq!(daemon.hosts().len(), due, "{relay}");
         let mut command = Command::new(PROGRAMS.bucky);
-        command.args(["ring", "from"]).arg(daemon.file());
+        command.args(["ring", "from"]).args(choice).arg(daemon.file());
         let printed: Value =
             serde_json::from_str(&Running::start(command).finish().assert_code(0).stdout).unwrap();
-        assert_eq!(printed["Nodes"], ring["Nodes"], "{relay}");
+        assert_eq!(
+            (&printed["Nodes"], &printed["Routes"]),
+            (&ring["Nodes"], &ring["Routes"]),
+            "{relay}"
+        );
         let mut command = Command::new(PROGRAMS.bucky);
-        command.args(["ring", "from", "--explain"]).arg(daemon.file());
+        command.args(["ring", "from", "--explain"]).args(choice).arg(daemon.file());
         Running::start(command)
             .finish()
             .assert_code(0)
