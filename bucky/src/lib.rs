@@ -53,6 +53,7 @@ mod placement;
 mod plan;
 mod programs;
 mod rebalance;
+mod relay_check;
 mod restore;
 mod ring_fit;
 mod ring_plan;

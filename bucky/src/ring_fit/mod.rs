@@ -130,6 +130,17 @@ pub(crate) async fn fit(
     Ok(RingFit { ranked, present, lists, names, outcome })
 }
 
+/// The series of a sample of the cluster's metrics, and how well the nodes answered. Reports those that did not.
+pub(crate) async fn sampled_names(
+    cluster: &Cluster,
+    query: &FitQuery,
+    output: &Arc<Output>,
+) -> (Vec<String>, Outcome) {
+    let members: Vec<&Member> = cluster.members.iter().collect();
+    let sample = NameSample::take(&members, query, output).await;
+    (sample.names.into_iter().map(|(name, _)| name).collect(), sample.outcome)
+}
+
 /// The hosts of `nodes` that are not in the cluster's ring, asked on the same port.
 async fn ask_others(cluster: &Cluster, nodes: &[Node], output: &Output) -> Vec<Member> {
     let mut others: Vec<Member> = Vec::new();

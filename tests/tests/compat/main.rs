@@ -17,6 +17,7 @@
 //! - `c_relay_conf`: carbon-c-relay.conf as the relay itself reads it
 //! - `c_relay_rules`: its routing rules as the relay itself follows them
 //! - `carbon_conf`: carbon.conf as carbon itself reads it
+//! - `ring_check`: the relay itself says where it sends the metrics
 //! - `ring_from`: `bucky ring from` over configuration files of relays
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 //! - `sparsify`: bucky-sparsify with concurrent writers
@@ -44,6 +45,7 @@ mod many_names;
 mod mixed;
 mod modify;
 mod pickle_relay;
+mod ring_check;
 mod ring_from;
 mod schemas;
 mod small_tools;

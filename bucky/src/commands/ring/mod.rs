@@ -1,5 +1,6 @@
 //! `bucky ring`: rings, and where they come from.
 
+mod check;
 mod diff;
 mod fit;
 mod from;
@@ -26,6 +27,7 @@ pub(crate) struct Args {
 /// What is done with rings.
 #[derive(Subcommand)]
 enum RingCommand {
+    Check(Box<check::Args>),
     Diff(diff::Args),
     From(from::Args),
     Fit(Box<fit::Args>),
@@ -34,6 +36,7 @@ enum RingCommand {
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     match args.command {
+        RingCommand::Check(args) => check::run(*args, output).await,
         RingCommand::Diff(args) => diff::run(args, output).await,
         RingCommand::From(args) => from::run(args, output).await,
         RingCommand::Fit(args) => fit::run(*args, output).await,
