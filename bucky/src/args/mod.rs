@@ -7,6 +7,7 @@ pub(crate) mod each_metric;
 pub(crate) mod heading;
 pub(crate) mod local;
 pub(crate) mod map_file;
+pub(crate) mod relay_file;
 pub(crate) mod ring;
 pub(crate) mod ring_file;
 pub(crate) mod schema;

@@ -25,6 +25,11 @@ pub(crate) struct RingArgs {
 }
 
 impl RingArgs {
+    /// The ring of the file at `path`.
+    pub(crate) fn in_file(path: PathBuf, choice: RingChoiceArgs) -> Self {
+        Self { ring: Some(path), choice }
+    }
+
     /// The file, if one was given.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.ring.as_deref()

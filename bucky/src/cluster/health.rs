@@ -32,6 +32,8 @@ pub(crate) enum ClusterFinding {
     BadRing { addr: DaemonAddr, reason: String },
     /// A member whose ring differs from the reference.
     OtherRing { addr: DaemonAddr, differences: Vec<Difference> },
+    /// The daemons have another ring than the relay's file.
+    OtherThanFile { file: String, differences: Vec<Difference> },
     /// A member that writes and deletes nothing.
     ReadOnly { addr: DaemonAddr, reason: String },
     /// A clock that differs too much.
@@ -60,6 +62,12 @@ impl fmt::Display for ClusterFinding {
             Self::OtherRing { addr, differences } => {
                 write!(f, "the ring of {addr} differs: ")?;
                 let texts: Vec<String> = differences.iter().map(Difference::to_string).collect();
+                f.write_str(&texts.join("; "))
+            }
+            Self::OtherThanFile { file, differences } => {
+                write!(f, "the daemons have another ring than {file}: ")?;
+                let texts: Vec<String> =
+                    differences.iter().map(|difference| difference.told("in the file")).collect();
                 f.write_str(&texts.join("; "))
             }
             Self::ReadOnly { addr, reason } => {

@@ -8,6 +8,7 @@ use bucky_ring::Ring;
 use crate::args::cluster::{ClusterArgs, discover};
 use crate::args::heading;
 use crate::args::local::LocalArgs;
+use crate::args::relay_file::RelayFileArgs;
 use crate::args::select::SelectArgs;
 use crate::args::series::SeriesArgs;
 use crate::chain;
@@ -33,6 +34,8 @@ use crate::strays::{Item, StrayListing, StrayMethod, StrayQuery};
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) relay_file: RelayFileArgs,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
     #[command(flatten)]
@@ -61,7 +64,11 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     };
     let local_prefix = args.local.prefix()?;
     let series = args.series.read(output).await?;
-    let cluster = discover(&args.cluster, output).await?;
+    let ring_of_relay = args.relay_file.read(output).await?;
+    let mut cluster = discover(&args.cluster, output).await?;
+    if let Some(due) = ring_of_relay {
+        due.judge(&mut cluster)?;
+    }
     if !cluster.is_healthy() {
         output.say("Warning: Cluster is not healthy!");
     }

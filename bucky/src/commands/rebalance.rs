@@ -10,13 +10,14 @@ use crate::args::batch::PASSED;
 use crate::args::cluster::ClusterArgs;
 use crate::args::heading;
 use crate::args::local::LocalArgs;
+use crate::args::relay_file::RelayFileArgs;
 use crate::args::series::SeriesArgs;
 use crate::args::sync::{SyncArgs, default};
 use crate::args::units::time;
 use crate::names::checked_regex;
 use crate::outcome::{MOVING_EXIT_CODES, Outcome, UsageError};
 use crate::output::Output;
-use crate::rebalance::{self, EarlierPlan};
+use crate::rebalance::{self, Conditions, EarlierPlan};
 use crate::transfer::options::{Repairs, SourceRules, SyncOptions};
 use crate::transfer::{MoveOrder, MoveSelection, Task};
 
@@ -56,6 +57,8 @@ pub(crate) struct Args {
     /// has as many metrics as then, give or take 1 %. Nodes that leave the ring are drained.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["regex", "allowed_dsts", "single"], help_heading = heading::SELECTION)]
     pub(crate) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) relay_file: RelayFileArgs,
     /// Also move metrics between nodes that were members before, if the files lie by another ring
     ///
     /// Without this, such a move is refused: usually a word in the rings of the daemons is wrong.
@@ -125,8 +128,12 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         },
         verbose: args.cluster.verbose,
     };
-    let client = args.cluster.client()?;
-    rebalance::run(client, order, plan.as_ref(), args.expect_shuffle, output).await
+    let conditions = Conditions {
+        plan,
+        ring_of_relay: args.relay_file.read(output).await?,
+        expects_shuffle: args.expect_shuffle,
+    };
+    rebalance::run(args.cluster.client()?, order, conditions, output).await
 }
 
 /// The addresses in a list.

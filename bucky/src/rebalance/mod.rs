@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bucky_api::{Client, DaemonAddr};
 use futures_util::{StreamExt, stream};
 
+use crate::args::relay_file::RingOfRelay;
 use crate::cluster::{Cluster, Member, Scope, ask_member};
 use crate::fleet::Fleet;
 use crate::former;
@@ -66,23 +67,35 @@ impl EarlierPlan {
     }
 }
 
-/// Carries out `order`; with `plan` only if the cluster is the one that the plan was made for. Unless
-/// `expects_shuffle`, a move that only another ring explains is refused.
+/// What must hold before anything moves.
+pub(crate) struct Conditions {
+    /// The cluster is the one that this plan was made for.
+    pub(crate) plan: Option<EarlierPlan>,
+    /// The daemons have this ring.
+    pub(crate) ring_of_relay: Option<RingOfRelay>,
+    /// Also a move that only another ring explains is carried out.
+    pub(crate) expects_shuffle: bool,
+}
+
+/// Carries out `order`, if the `conditions` hold.
 ///
 /// # Errors
 /// Everything that is refused before the first move. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
     order: MoveOrder,
-    plan: Option<&EarlierPlan>,
-    expects_shuffle: bool,
+    conditions: Conditions,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
-    let cluster =
+    let mut cluster =
         Cluster::discover_healthy(client, order.seed.clone(), Scope::All, order.verbose, output)
             .await?;
+    if let Some(due) = &conditions.ring_of_relay {
+        due.judge(&mut cluster)?;
+        cluster.require_healthy()?;
+    }
     let drained = ask_all(cluster.client(), &order.selected.drained).await;
-    if let Some(plan) = plan {
+    if let Some(plan) = &conditions.plan {
         plan.require_same(&cluster, &drained)?;
     }
     let (fleet, selection) = prepare(&cluster, &order, &drained, output).await?;
@@ -93,7 +106,7 @@ pub(crate) async fn run(
         local_prefix: order.selected.local_prefix.clone(),
         ..FitQuery::default()
     };
-    let check = async |plan: &Plan| match expects_shuffle {
+    let check = async |plan: &Plan| match conditions.expects_shuffle {
         true => Ok(()),
         false => guard::check(&cluster, plan, query, output).await,
     };

@@ -13,7 +13,7 @@ pub(super) struct Sent {
 
 /// An answer of the relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct RelayAnswer {
     /// `carbon-c-relay v3.7.3`.
     pub(super) version: String,
     /// Where each name is sent, by all rules that match. A name that is missing was asked under this name, and
@@ -21,7 +21,7 @@ pub(super) struct Answer {
     pub(super) sent: HashMap<String, Vec<Sent>>,
 }
 
-impl Answer {
+impl RelayAnswer {
     /// The answer in `printed` to these `names`.
     pub(super) fn read(printed: &str, names: &BTreeSet<String>) -> Self {
         let mut answer = Self::default();

@@ -12,7 +12,7 @@ use bucky_ring::Ring;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use self::answer::Answer;
+use self::answer::RelayAnswer;
 
 /// How long the relay may take. It looks up the names of its servers first.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -45,7 +45,7 @@ pub(crate) struct Disagreement {
 
 /// How the ring and the relay compare.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Comparison {
+pub(crate) struct RelayComparison {
     /// The relay's version, as it prints it.
     pub(crate) version: String,
     /// How many names were compared.
@@ -106,14 +106,14 @@ pub(crate) async fn compare(
     query: &RelayQuery,
     ring: &Ring,
     names: &BTreeSet<String>,
-) -> Result<Comparison, RelayError> {
+) -> Result<RelayComparison, RelayError> {
     let program = || query.program.clone();
     let asked = tokio::time::timeout(LIMIT, ask(query, names)).await;
     let answer = asked.map_err(|_| RelayError::TooSlow { program: program() })??;
     Ok(judged(&answer, &query.clusters, ring, names))
 }
 
-async fn ask(query: &RelayQuery, names: &BTreeSet<String>) -> Result<Answer, RelayError> {
+async fn ask(query: &RelayQuery, names: &BTreeSet<String>) -> Result<RelayAnswer, RelayError> {
     let pipe = |source| RelayError::Pipe { program: query.program.clone(), source };
     let mut command = Command::new(&query.program);
     command.arg("-f").arg(&query.file).arg("-t");
@@ -153,7 +153,7 @@ async fn ask(query: &RelayQuery, names: &BTreeSet<String>) -> Result<Answer, Rel
             said: format!("{status}\n{}", last_lines(said)),
         });
     }
-    Ok(Answer::read(&String::from_utf8_lossy(&printed), names))
+    Ok(RelayAnswer::read(&String::from_utf8_lossy(&printed), names))
 }
 
 fn last_lines(said: &[u8]) -> String {
@@ -169,12 +169,13 @@ fn last_lines(said: &[u8]) -> String {
 
 /// The comparison of what the relay answered.
 fn judged(
-    answer: &Answer,
+    answer: &RelayAnswer,
     clusters: &[String],
     ring: &Ring,
     names: &BTreeSet<String>,
-) -> Comparison {
-    let mut found = Comparison { version: answer.version.clone(), ..Comparison::default() };
+) -> RelayComparison {
+    let mut found =
+        RelayComparison { version: answer.version.clone(), ..RelayComparison::default() };
     for name in names {
         let Some(sent) = answer.sent.get(name) else {
             found.rewritten += 1;
@@ -234,7 +235,7 @@ mod tests {
             match\n    ^c [strncmp: c]\n    -> c\n    blackholed\n    stop\n\
             nothing matched d\n";
         let names: BTreeSet<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
-        let answer = Answer::read(printed, &names);
+        let answer = RelayAnswer::read(printed, &names);
         let found = judged(&answer, &["main".to_owned()], &ring(), &names);
         assert_eq!(found.version, "carbon-c-relay v3.7.3");
         assert_eq!((found.compared, found.elsewhere, found.rewritten), (2, 2, 1));

@@ -1,5 +1,6 @@
 //! What is refused before anything is changed.
 
+use bucky_ring::Relay;
 use bucky_tests::cluster::assert_untouched;
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::program::Running;
@@ -136,4 +137,31 @@ fn wrong_usage_exits_with_2_and_touches_nothing() {
     ] {
         refused(&cluster, args, 2);
     }
+}
+
+/// `--ring-from` of the client: the relay's file has one copy more, and another order, than all daemons.
+#[test]
+fn daemons_with_another_ring_than_the_relays_file_move_nothing() {
+    let mut cluster = cluster(3).relay(Relay::CarbonCRelay).lay();
+    cluster.scatter(60, &cluster.ring_of_first(2));
+    cluster.start();
+    let before = cluster.ledger();
+    let nodes: Vec<String> =
+        cluster.nodes().iter().map(|node| format!("{}:2003", node.host())).collect();
+    let write = |name: &str, kind: &str, nodes: &[String]| {
+        let text = format!("cluster a {kind} {};\nmatch * send to a;\n", nodes.join(" "));
+        std::fs::write(cluster.path(name), text).unwrap();
+    };
+    write("same.conf", "carbon_ch", &nodes);
+    write("other.conf", "carbon_ch replication 2", &nodes[..2]);
+
+    let said = "the daemons have another ring than other.conf: replication factor 1, in the file 2; number of nodes 3";
+    for command in ["servers", "rebalance"] {
+        refused(&cluster, &[command, "--ring-from", "other.conf"], 3).assert_stderr_has(said);
+    }
+    cluster.bucky(&["inconsistent", "--ring-from", "other.conf"]).assert_stderr_has(said);
+    refused(&cluster, &["rebalance", "--ring-from", "no.conf"], 2).assert_stderr_has("no.conf");
+    cluster.bucky(&["servers", "--ring-from", "same.conf"]).assert_code(0);
+    cluster.bucky(&["rebalance", "--ring-from", "same.conf"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
 }

@@ -19,7 +19,7 @@ use crate::cluster::Cluster;
 use crate::counted;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::{Output, Table};
-use crate::relay_check::{Comparison, RelayQuery, compare};
+use crate::relay_check::{RelayComparison, RelayQuery, compare};
 use crate::ring_fit::{FitQuery, sampled_names};
 
 /// How many names that differ are shown.
@@ -41,7 +41,7 @@ enum Against {
                   reads FILE, sends nothing, and ends. Run this on the relay's host.",
     after_help = "Examples:\n\
         \x20 bucky ring check --against carbon-c-relay -h graphite-1 relay.conf\n\
-        \x20 bucky ring check --against carbon-c-relay --cluster old,new -h graphite-1 relay.conf",
+        \x20 bucky ring check --against carbon-c-relay --cluster old,new relay.conf",
     after_long_help = "Exit codes: 0 the relay, its file and the cluster agree, 1 they do not,\n\
         2 wrong usage, 3 a node did not answer, 130 stopped by Ctrl-C."
 )]
@@ -150,7 +150,7 @@ fn say_of_cluster(cluster: &Cluster, ring: &Ring, output: &Output) -> anyhow::Re
     Ok(false)
 }
 
-fn text(found: &Comparison) -> String {
+fn text(found: &RelayComparison) -> String {
     let mut lines = Vec::new();
     let compared = counted::metrics(found.compared);
     if found.differ.is_empty() {

@@ -15,6 +15,7 @@ use self::json::to_json;
 use crate::args::clock::ClockArgs;
 use crate::args::cluster::{ClusterArgs, discover};
 use crate::args::heading;
+use crate::args::relay_file::RelayFileArgs;
 use crate::cluster::{Answer, Cluster, ClusterFinding, Member, notes};
 use crate::former;
 use crate::outcome::Outcome;
@@ -41,6 +42,8 @@ pub(crate) struct Args {
     /// Print a JSON object
     #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
     json: bool,
+    #[command(flatten)]
+    relay_file: RelayFileArgs,
     /// More nodes to show, such as one that is being drained
     #[arg(value_name = "HOST:PORT")]
     others: Vec<DaemonAddr>,
@@ -50,7 +53,11 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let ring_of_relay = args.relay_file.read(output).await?;
     let mut cluster = discover(&args.cluster, output).await?;
+    if let Some(due) = ring_of_relay {
+        due.judge(&mut cluster)?;
+    }
     cluster.judge_clocks(SystemTime::now().into(), args.clocks.max_clock_difference);
     let ring = cluster.ring()?;
     let others = former::ask_others(cluster.client(), &args.others).await;
