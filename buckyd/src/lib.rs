@@ -19,6 +19,7 @@ mod intake;
 mod inventory;
 mod logging;
 mod memory;
+mod received;
 mod ring_file;
 mod ring_watch;
 mod routes;

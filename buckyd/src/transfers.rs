@@ -1,4 +1,4 @@
-//! How many transfers run at once.
+//! How many transfers run at once, and what the last ones brought.
 //!
 //! Sending and receiving are counted separately: a node that receives as much as it may can still send, so
 //! two nodes that pull from each other do not block each other.
@@ -14,6 +14,7 @@ use bucky_api::TransferStatus;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::blocking::blocking;
+use crate::received::Received;
 
 /// How many single files are in memory at once in each direction. Each is held completely.
 const FILES_AT_ONCE: usize = 32;
@@ -45,6 +46,8 @@ pub(crate) struct Transfers {
     compiling: Arc<Semaphore>,
     limit: u32,
     stopping: watch::Receiver<bool>,
+    /// What was received in the last run of a move.
+    pub(crate) received: Received,
 }
 
 /// The right to take part in one transfer. Dropping it returns it.
@@ -93,6 +96,7 @@ impl Transfers {
             compiling: permits(1),
             limit,
             stopping,
+            received: Received::default(),
         }
     }
 

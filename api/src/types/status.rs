@@ -52,6 +52,21 @@ pub struct Status {
     /// The relay's file that the ring was read from. `None` if it was given on the command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_file: Option<RingFileStatus>,
+    /// What this daemon received in the last run that took some seconds, since it started. `None` if there was
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<ReceivedRun>,
+}
+
+/// What a daemon received in a run of a move: batches with less than two minutes between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivedRun {
+    /// The lengths of the files that came.
+    pub bytes: u64,
+    /// From the first batch to the end of the last.
+    pub seconds: u64,
+    /// How long ago that was.
+    pub ended_seconds_ago: u64,
 }
 
 /// A ring that a daemon had.

@@ -181,6 +181,7 @@ impl SimulatedNode {
             former_members: Vec::new(),
             former_ring: None,
             ring_file: None,
+            received: None,
         }
     }
 

@@ -78,5 +78,6 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
         former_members: Vec::new(),
         former_ring: None,
         ring_file: None,
+        received: None,
     }
 }

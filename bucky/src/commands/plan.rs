@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bucky_ring::{Ring, RingSpec, read_nodes};
 
@@ -11,10 +12,11 @@ use crate::args::heading;
 use crate::args::ring::RingArgs;
 use crate::args::units::bandwidth;
 use crate::chain;
-use crate::cluster::{Cluster, Scope};
+use crate::cluster::{Cluster, Member, Scope};
 use crate::outcome::{Outcome, UsageError};
-use crate::output::Output;
+use crate::output::{Output, human_duration};
 use crate::plan::room::Reserve;
+use crate::ring_plan::rate::{self, LastRate};
 use crate::ring_plan::{self, PairsShown};
 
 /// Arguments of `bucky plan`.
@@ -46,9 +48,9 @@ pub(crate) struct Args {
     /// Space to keep free on destinations, as 5% or 50G
     #[arg(long, value_name = "SPACE", default_value = "5%", help_heading = heading::LIMITS)]
     reserve: Reserve,
-    /// Show how long it takes at this many bytes a second, all nodes together, such as 50M or 400Mbit
+    /// Bytes a second of all nodes together, such as 50M or 400Mbit, for the time it takes
     ///
-    /// The summary of an earlier move shows how many bytes took how long.
+    /// The default is the rate of the last run, if the daemons have received one since they started.
     #[arg(long, value_name = "BYTES", value_parser = bandwidth, help_heading = heading::LIMITS)]
     rate: Option<NonZeroU64>,
     /// Look for instance names of the new nodes (jump rings: an order) that spread bytes more evenly
@@ -91,7 +93,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         output.say(format_args!("bucky: the planned ring: {warning}"));
     }
     let mut planned = ring_plan::plan(&cluster, &ring, args.reserve, args.force, output).await?;
-    if let Some(rate) = args.rate {
+    let last = args.rate.is_none().then(|| last_rate(&cluster)).flatten();
+    if let Some(rate) = args.rate.or(last.map(|last| last.bytes_per_second)) {
         planned.plan.set_rate(rate);
     }
     if args.suggest {
@@ -110,8 +113,20 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             output.data_line(ring_plan::suggested(&planned.plan))?;
         }
     }
+    if let Some(last) = last {
+        let ago = human_duration(Duration::from_secs(last.ended_seconds_ago));
+        output.say(format_args!(
+            "bucky: the time is by the rate of the last run, which ended {ago} ago; --rate gives another"
+        ));
+    }
     planned.moves.shortages().iter().for_each(|line| output.say(format_args!("bucky: {line}")));
     Ok(Outcome::Done)
+}
+
+/// The rate of the last run on these nodes.
+fn last_rate(cluster: &Cluster) -> Option<LastRate> {
+    let statuses = cluster.members.iter().filter_map(Member::status);
+    rate::of_last_run(statuses.filter_map(|status| status.received))
 }
 
 /// The ring that is planned, checked.

@@ -6,6 +6,7 @@
 pub(crate) mod check;
 mod document;
 mod next_ring;
+pub(crate) mod rate;
 mod suggest;
 mod sums;
 mod tables;

@@ -288,3 +288,27 @@ fn a_member_under_another_name_is_not_taken_for_a_new_node() {
     let refused = cluster.bucky(&["plan", "--add", &format!("{host}:2003")]).assert_code(2);
     refused.assert_stderr_has(&format!("serves the same files as {}", cluster.node(1).addr()));
 }
+
+/// The daemons know what they received, and how long that took.
+#[test]
+fn the_time_of_a_plan_is_by_the_rate_of_the_last_run() {
+    let mut cluster = before_it_grows(cluster(4), 200);
+    let member = members_of(&cluster, 3).remove(0);
+    let plan = cluster.bucky(&["plan", "--add", &member, "-j"]).assert_code(0);
+    let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+    assert!(plan.get("seconds").is_none(), "there was no run yet: {plan}");
+    let (_, bytes) = amount(&plan["sent"]);
+    grow(&mut cluster);
+    // A run of about seven seconds, in small batches.
+    let bandwidth = (bytes / 7).to_string();
+    let run = ["rebalance", "--bandwidth", &bandwidth, "--batch-metrics", "2", "-w", "1"];
+    cluster.bucky(&run).assert_code(0);
+
+    let host = cluster.node(3).host().to_owned();
+    let plan = cluster.bucky(&["plan", "--remove", &host, "-j"]).assert_code(0);
+    let plan = plan.assert_stderr_has("the time is by the rate of the last run, which ended ");
+    let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+    let rate = plan["bytes_per_second"].as_u64().unwrap();
+    assert!((1..=bytes / 4).contains(&rate), "{rate} of {bytes}");
+    assert_eq!(plan["seconds"].as_u64(), Some(amount(&plan["sent"]).1.div_ceil(rate)));
+}

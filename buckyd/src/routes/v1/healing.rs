@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::response::Response;
 use bucky_api::{Encoding, HealLine, HealOutcome};
@@ -40,6 +41,7 @@ pub(super) fn start(
     let (finished_sender, finished) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        let began = Instant::now();
         let mut incoming = IncomingBatch::new(
             Destination { store: &app.store, budget: &app.memory.receiving, links: &app.links },
             rules,
@@ -57,6 +59,11 @@ pub(super) fn start(
         for (batch, count) in set_aside {
             app.sweeper.added(batch, count);
         }
+        app.transfers.received.add(
+            lines.iter().map(|line| line.bytes).sum(),
+            began,
+            Instant::now(),
+        );
         log(&lines);
         let _ = finished_sender.send(HealedBatch { lines, error: end.err(), share });
     });

@@ -1,6 +1,7 @@
 //! `GET /v1/status`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -31,6 +32,7 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             former_ring: former.ring,
             local_prefixes: app.local_prefixes.clone(),
             ring_file: app.ring.status(),
+            received: app.transfers.received.status(Instant::now()),
             read_only: app.store.check().err().map(|error| chain(&error)).unwrap_or_default(),
         })
     });

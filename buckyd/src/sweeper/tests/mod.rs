@@ -180,6 +180,7 @@ fn status() -> Status {
         former_members: Vec::new(),
         former_ring: None,
         ring_file: None,
+        received: None,
     }
 }
 
