@@ -60,7 +60,7 @@ pub use aggregation::{AggregationRules, RuleError};
 pub use algorithm::{Algorithm, Relay, TaggedNames, UnknownName, UnknownToRelay, resolve};
 pub use check::RingError;
 pub use document::{NodeDocument, RingDocument, RingDocumentError};
-pub use fit::{Explanation, Fit, Score, shuffled_share};
+pub use fit::{Explanation, Fit, Score, jump_order, shuffled_share};
 pub use go_json::as_go_writes;
 pub use node::{Node, NodeError};
 pub use node_list::{NodeListError, nodes_in, read_nodes};

@@ -184,8 +184,8 @@ fn of_no_ring(found: &RingFit, moved: u64) -> String {
         "refused: {} would move between nodes that were members before, and no ring that is known explains where \
          the files lie ({} names compared):\n  \
          daemons: {}: {}\n\
-         Is a node missing, or are the nodes of a jump ring in another order? `bucky ring fit NODE...` compares \
-         other nodes. If all of this must move, add --expect-shuffle",
+         Is a node missing, or does the relay have other instances? `bucky ring fit NODE...` compares other \
+         nodes. If all of this must move, add --expect-shuffle",
         counted::metrics(moved),
         human_count(found.names),
         found.present.summary(),

@@ -1,6 +1,6 @@
 //! The node lists that are tried, and what to call them.
 
-use bucky_ring::Node;
+use bucky_ring::{Node, jump_order};
 
 /// Lists of nodes, each with its name for people.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,16 @@ impl NodeLists {
             lists.add(left, [name, without].join(" ").trim().to_owned());
         }
         lists
+    }
+
+    /// Adds each list in the order in which a jump ring has the names on the disks, if they lie by one.
+    pub(super) fn add_orders(&mut self, hosts: &[&str], names: &[(String, Vec<u16>)]) {
+        for nodes in self.lists.clone() {
+            let names = names.iter().map(|(name, hosts)| (name.as_str(), hosts.as_slice()));
+            if let Some(order) = jump_order(&nodes, hosts, names) {
+                self.add(order, "in the order of the disks".to_owned());
+            }
+        }
     }
 
     fn add(&mut self, nodes: Vec<Node>, name: String) {

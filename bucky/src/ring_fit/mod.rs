@@ -115,9 +115,10 @@ pub(crate) async fn fit(
         ));
     }
     let rings = query.rings.iter().map(|ring| ring.nodes.clone());
-    let lists = NodeLists::new(&present.nodes, &nodes, rings, &sample.empty_hosts());
+    let mut lists = NodeLists::new(&present.nodes, &nodes, rings, &sample.empty_hosts());
     let given: Vec<RingSpec> = std::iter::once(&present).chain(&query.rings).cloned().collect();
     let asked: Vec<&str> = sample.hosts.iter().map(String::as_str).collect();
+    lists.add_orders(&asked, &sample.names);
     let fit = Fit::new(&given, lists.all(), query.most_copies, &asked);
     let mut counter = Counter::new(fit);
     let outcome = if query.all {

@@ -10,8 +10,10 @@
 //! without it then ranks higher, as it should, because that ring laid out the disks.
 
 mod candidates;
+mod jump_order;
 mod shuffle;
 
+pub use self::jump_order::jump_order;
 pub use self::shuffle::shuffled_share;
 
 /// The least shares with which a ring explains where copies are.

@@ -60,20 +60,45 @@ fn a_move_by_a_wrong_word_is_refused_with_the_ring_of_the_disks() {
     }
 }
 
-/// No ring that is tried has this order, so it cannot be named; the move is refused all the same.
+/// The order is neither the daemons' nor sorted: the disks show it.
 #[test]
-fn a_jump_ring_in_a_wrong_order_is_refused() {
-    let cluster = cluster(4).algorithm(Algorithm::JumpFnv1a).lay();
+fn a_jump_ring_in_a_wrong_order_is_refused_with_the_order_of_the_disks() {
+    for copies in [1, 2] {
+        let plan = cluster(4).algorithm(Algorithm::JumpFnv1a).relay(Relay::CarbonCRelay);
+        let cluster = plan.replication_factor(copies).lay();
+        let mut spec = cluster.ring().spec().clone();
+        spec.nodes.reverse();
+        spec.nodes.swap(0, 1);
+        let disks = Ring::new(spec).unwrap();
+        let cluster = laid_out(cluster, &disks);
+        assert_refused(&cluster, &disks);
+        let nodes: Vec<String> = disks.nodes().iter().map(ToString::to_string).collect();
+        cluster.bucky(&["rebalance"]).assert_stderr_has(&nodes.join(" "));
+        let fit = cluster.bucky(&["ring", "fit"]).assert_code(1);
+        let first = fit.stdout.lines().nth(1).unwrap_or_default();
+        assert!(
+            first.contains("jump_fnv1a") && first.ends_with("in the order of the disks"),
+            "{fit}"
+        );
+    }
+}
+
+/// Instances are not varied, so the ring of the disks cannot be named; the move is refused all the same.
+#[test]
+fn a_ring_that_is_not_tried_is_refused_too() {
+    let cluster =
+        cluster(4).algorithm(Algorithm::Fnv1a).relay(Relay::Carbon).instances(&["a"]).lay();
     let mut spec = cluster.ring().spec().clone();
-    spec.nodes.reverse();
-    spec.nodes.swap(0, 1);
+    for (number, node) in spec.nodes.iter_mut().enumerate() {
+        *node = format!("{}:2003=other{number}", node.host()).parse().unwrap();
+    }
     let disks = Ring::new(spec).unwrap();
     let cluster = laid_out(cluster, &disks);
     cluster
         .bucky(&["rebalance"])
         .assert_code(3)
         .assert_stderr_has("no ring that is known explains where")
-        .assert_stderr_has("the nodes of a jump ring in another order?");
+        .assert_stderr_has("does the relay have other instances?");
     cluster
         .bucky(&["ring", "fit"])
         .assert_code(1)

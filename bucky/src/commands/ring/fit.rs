@@ -23,7 +23,8 @@ use crate::ring_fit::{FitQuery, RingFit, fit};
 #[command(
     about = "Find the ring that explains where the metrics are",
     long_about = "Find the ring that explains where the metrics are. Every relay, hash and number of copies \
-                  is tried over the nodes, in their order and sorted. IN PLACE is the share of the copies \
+                  is tried over the nodes, in their order, sorted, and, for a jump ring, in the order that \
+                  the disks show. IN PLACE is the share of the copies \
                   found that are on an owner by that ring. COMPLETE is the share of the copies the ring asks \
                   for that were found. The rank goes by both.\n\n\
                   The names are a sample. It is the same on every node, so copies of a metric meet. Instances \
@@ -160,8 +161,8 @@ fn verdict(found: &RingFit) -> String {
     let Some(best) = found.best().filter(|best| best.explains()) else {
         return format!(
             "{compared}\nNo ring that is known explains them; the best has {} of the copies in place.\n\
-             Is a node missing, or are the nodes of a jump ring in another order? Name the\n\
-             nodes in the relay's order: bucky ring fit NODE...",
+             Is a node missing, or does the relay have other instances? Name the nodes as the\n\
+             relay has them: bucky ring fit NODE...",
             percent(found.best().map_or(0.0, Explanation::share_in_place))
         );
     };
