@@ -105,8 +105,8 @@ fn what_cannot_be_followed_exactly_is_refused_with_its_line() {
 fn what_the_relay_does_not_start_with_is_refused() {
     let cases = [
         ("match a stop;\n", "a match without `send to`"),
-        ("match (a send to old;\n", "\"(a\" is no regular expression: a `(` has no `)`"),
-        ("rewrite [a into b;\n", "\"[a\" is no regular expression"),
+        ("match (a send to old;\n", "\"(a\" is not a regular expression: a `(` has no `)`"),
+        ("rewrite [a into b;\n", "\"[a\" is not a regular expression"),
     ];
     for (rules, said) in cases {
         let file = SourceFile::new("relay.conf", &format!("{RINGS}{rules}"));

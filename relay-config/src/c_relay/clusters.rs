@@ -296,7 +296,7 @@ fn check_expressions<'t>(
             return Err(Refusal {
                 kind: RefusalKind::Syntax,
                 place: file.place(expression.offset),
-                message: format!("{:?} is no regular expression: {reason}", expression.text),
+                message: format!("{:?} is not a regular expression: {reason}", expression.text),
             });
         }
     }

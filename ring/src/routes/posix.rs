@@ -280,7 +280,7 @@ impl Translator<'_> {
         ];
         match known.contains(&name.as_str()) {
             true => Ok(format!("[{name}]")),
-            false => Err(format!("[{name}] is no set of characters that is known here")),
+            false => Err(format!("[{name}] is an unknown set of characters")),
         }
     }
 }
@@ -339,7 +339,7 @@ mod tests {
             ("a)", "a `)` has no `(`"),
             ("[a", "a `[` has no `]`"),
             (r"[\w]", "a backslash inside brackets"),
-            ("[[=a=]]", "no set of characters"),
+            ("[[=a=]]", "an unknown set of characters"),
             ("[z-a]", "the range 'z' to 'a'"),
             ("a{,2}", "`{,2` does not mean"),
             ("a{2", "`{2` does not mean"),
