@@ -11,6 +11,13 @@ pub struct Wanted {
     pub name: String,
 }
 
+impl Wanted {
+    /// The ring of a flag that was given once for each of `names`. Several clusters are taken together.
+    pub fn of(selector: Selector, names: &[String]) -> Self {
+        Self { selector, name: names.join(",") }
+    }
+}
+
 /// Why no ring of a file is the one that is meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {

@@ -1,6 +1,6 @@
 //! Which program a file is for, by its content.
 
-use crate::{Program, Refusal, RefusalKind, SourceFile, command_line, graphite_web};
+use crate::{Program, Refusal, RefusalKind, SourceFile, c_relay, command_line, graphite_web};
 
 /// The program that reads `file`.
 ///
@@ -30,9 +30,11 @@ pub(crate) fn program(file: &SourceFile) -> Result<Program, Refusal> {
     if graphite_web::first_setting(text).is_some() {
         return Ok(Program::GraphiteWeb);
     }
-    let signs = Signs::of(text);
+    let signs = Signs::of(file);
     match signs.programs().as_slice() {
         [program] => Ok(*program),
+        // What is wrong with its command line is said by its reader.
+        [] if text.contains("buckyd") => Ok(Program::Buckyd),
         [] => refuse(
             "not the configuration of a relay: no section with DESTINATIONS, no cluster, no route, and no command \
              line of buckyd",
@@ -51,20 +53,24 @@ struct Signs {
     carbon_section: bool,
     /// A section of any other name.
     other_section: bool,
-    /// A key of carbon's and carbonate's settings.
+    /// Whether the last section was one that only carbon has.
+    in_carbon: bool,
+    /// A key of carbon's and carbonate's settings, in any section.
     ini_key: bool,
+    /// The same in a section of any other name than carbon's.
+    other_key: bool,
     /// A statement of carbon-c-relay.
     c_relay: bool,
     /// A table or an array of TOML as carbon-relay-ng has it.
     relay_ng: bool,
-    /// The program's name, with something behind it.
+    /// A command that starts the daemon.
     buckyd: bool,
 }
 
 impl Signs {
-    fn of(text: &str) -> Self {
-        let mut signs = Self::default();
-        for line in text.lines().map(str::trim) {
+    fn of(file: &SourceFile) -> Self {
+        let mut signs = Self { buckyd: command_line::starts_daemon(file), ..Self::default() };
+        for line in file.text.split(['\n', '\r']).map(str::trim) {
             if line.is_empty() || line.starts_with(['#', ';']) {
                 continue;
             }
@@ -78,8 +84,9 @@ impl Signs {
         if let Some(name) = line.strip_prefix('[') {
             let name = name.split(']').next().unwrap_or_default();
             let program = name.split(':').next().unwrap_or_default();
-            match program {
-                "relay" | "aggregator" | "cache" => self.carbon_section = true,
+            self.in_carbon = matches!(program, "relay" | "aggregator" | "cache");
+            match program.to_ascii_lowercase().as_str() {
+                _ if self.in_carbon => self.carbon_section = true,
                 "[route" | "init" | "[aggregation" | "[rewriter" | "instrumentation" => {
                     self.relay_ng = true
                 }
@@ -90,25 +97,32 @@ impl Signs {
         let key = line.split(['=', ':']).next().unwrap_or_default().trim().to_ascii_uppercase();
         let is_ini = line.contains(['=', ':'])
             && matches!(key.as_str(), "DESTINATIONS" | "REPLICATION_FACTOR" | "RELAY_METHOD");
-        self.ini_key |= is_ini && !line.contains("= [") && !line.contains("=[");
+        let is_ini = is_ini && !line.contains("= [") && !line.contains("=[");
+        self.ini_key |= is_ini;
+        self.other_key |= is_ini && self.other_section && !self.in_carbon;
+        let of_toml = ["init", "spool_dir", "route"];
         self.relay_ng |= line.contains("addRoute ")
-            || matches!(first, "init" | "spool_dir") && line.contains('=');
+            || of_toml.contains(&first.to_ascii_lowercase().as_str()) && line.contains('=');
         let has_words =
             line.split_whitespace().nth(1).is_some() || matches!(first, "cluster" | "match");
+        let kind = line.split_whitespace().nth(2).unwrap_or_default();
+        let is_cluster = first == "cluster" && c_relay::KINDS.contains(&kind);
         self.c_relay |= has_words
-            && !line.contains(" = ")
+            && (is_cluster || !line.contains(" = "))
             && matches!(
                 first,
                 "cluster" | "match" | "include" | "rewrite" | "aggregate" | "listen" | "statistics"
             );
-        let mut words = line.split_whitespace();
-        self.buckyd |= words.by_ref().any(command_line::is_program) && words.next().is_some();
     }
 
     fn programs(self) -> Vec<Program> {
         let mut programs = Vec::new();
         if self.carbon_section {
             programs.push(Program::Carbon);
+            // carbonate may have a cluster of this name; carbon has no such other section.
+            if self.other_key {
+                programs.push(Program::Carbonate);
+            }
         } else if self.ini_key && self.other_section && !self.relay_ng {
             programs.push(Program::Carbonate);
         } else if self.ini_key && !self.relay_ng {
@@ -117,12 +131,60 @@ impl Signs {
         if self.relay_ng {
             programs.push(Program::CarbonRelayNg);
         }
-        if self.buckyd {
-            return vec![Program::Buckyd];
-        }
         if self.c_relay && programs.is_empty() {
             programs.push(Program::CarbonCRelay);
         }
+        if self.buckyd {
+            programs.push(Program::Buckyd);
+        }
         programs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> String {
+        match program(&SourceFile::new("f", text)) {
+            Ok(program) => program.to_string(),
+            Err(refusal) => refusal.message,
+        }
+    }
+
+    #[test]
+    fn a_file_that_mentions_the_daemon_is_still_its_relays() {
+        let carbon = "[relay]\nDESTINATIONS = a:2004:a\nLOG_DIR = /var/log/buckyd x\n";
+        assert_eq!(found(carbon), "carbon");
+        for text in [
+            "cluster buckyd carbon_ch a:2003=x b:2003=y;\nmatch * send to buckyd;\n",
+            "cluster g carbon_ch\n a:2003=x # buckyd runs here\n ;\n",
+            "cluster g carbon_ch a:2003 = x b:2003 = buckyd;\n",
+        ] {
+            assert_eq!(found(text), "carbon-c-relay", "{text}");
+        }
+        let toml = "[[route]]\nkey = 'a' # for buckyd\n";
+        assert_eq!(found(toml), "carbon-relay-ng");
+    }
+
+    #[test]
+    fn keys_in_other_letter_cases_and_other_line_ends_are_known() {
+        for text in ["[[Route]]\nKey = 'a'", "route = [ {key = 'a'} ]", "[Init]\ncmds = []"] {
+            assert_eq!(found(text), "carbon-relay-ng", "{text}");
+        }
+        assert_eq!(found("# x\r[relay]\rDESTINATIONS = a:1\r"), "carbon");
+    }
+
+    #[test]
+    fn a_file_of_two_programs_is_refused() {
+        let both = "[main]\nDESTINATIONS = a:1\n[relay]\nDESTINATIONS = b:1\n";
+        assert_eq!(found(both), "this could be a file of carbon or of carbonate");
+        let apart = "[relay]\nDESTINATIONS = b:1\n[other]\nx = y\n";
+        assert_eq!(found(apart), "carbon");
+        assert_eq!(
+            found("DESTINATIONS = a:1\nbuckyd a b\n"),
+            "this could be a file of carbon or of buckyd"
+        );
+        assert!(found("hello").starts_with("not the configuration of a relay"));
     }
 }

@@ -26,7 +26,7 @@ mod relay_ng;
 mod source;
 
 pub use choose::{ChoiceError, Wanted};
-pub use command_line::FLAGS_WITH_VALUE;
+pub use command_line::{FLAGS_WITH_VALUE, FLAGS_WITHOUT_VALUE};
 pub use finding::{Need, NeedKind, Refusal, RefusalKind, Warning, WarningKind};
 pub use found::{Choice, Configuration, FoundRing, Origins, Program, Selector};
 pub use source::{NoOtherFiles, OtherFiles, Place, SourceFile};

@@ -41,8 +41,9 @@ fn destinations(word: &str, is_last: bool) -> Result<Vec<&str>, NodeListError> {
             Err(NodeListError::Empty { text: word.to_owned() })
         }
         0 => Ok(parts),
-        // An instance with a comma, which carbon-c-relay may have.
+        // An instance with a comma, which carbon-c-relay may have. A port behind the comma is that of a node.
         1 if parts.first().is_some_and(|first| first.contains('='))
+            && !parts[1..].iter().any(|part| part.contains(':'))
             && !word.contains(' ')
             && !word.ends_with(',') =>
         {
@@ -119,6 +120,11 @@ mod tests {
         assert_eq!(
             read(&["a=x,b=y"]),
             "error: \"a=x,b=y\" could be one node or several; separate nodes by blanks: a=x b=y"
+        );
+        assert_eq!(
+            read(&["a:2003=x,b:2003,c:2003"]),
+            "error: \"a:2003=x,b:2003,c:2003\" could be one node or several; separate nodes by blanks: \
+             a:2003=x b:2003 c:2003"
         );
         assert!(read(&["a:1,b=y"]).contains("separate nodes by blanks: a:1 b=y"));
         assert!(read(&["a=x,", "b=y"]).ends_with("separate nodes by blanks: a=x"));

@@ -15,13 +15,13 @@ use crate::output::Output;
 pub(crate) struct RingChoiceArgs {
     /// Section of carbon.conf or carbonate.conf, such as relay, relay:b or aggregator
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cluster_name", "route"], help_heading = heading::SELECTION)]
-    section: Option<String>,
+    section: Vec<String>,
     /// Cluster of carbon-c-relay's configuration; or several, as old,new, with the rules that lead to them
     #[arg(id = "cluster_name", long = "cluster", value_name = "NAME", conflicts_with = "route", help_heading = heading::SELECTION)]
-    cluster: Option<String>,
+    cluster: Vec<String>,
     /// Route of carbon-relay-ng's configuration, by its key
     #[arg(long, value_name = "KEY", help_heading = heading::SELECTION)]
-    route: Option<String>,
+    route: Vec<String>,
     /// The relay's aggregation-rules.conf, if it is not beside the file [default: the file beside it]
     #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
     aggregation_rules: Option<PathBuf>,
@@ -35,9 +35,8 @@ impl RingChoiceArgs {
             (Selector::Cluster, &self.cluster),
             (Selector::Route, &self.route),
         ];
-        let mut named =
-            named.into_iter().filter_map(|(selector, name)| Some((selector, name.clone()?)));
-        let wanted = named.next().map(|(selector, name)| Wanted { selector, name });
+        let mut named = named.into_iter().filter(|(_, names)| !names.is_empty());
+        let wanted = named.next().map(|(selector, names)| Wanted::of(selector, names));
         RingFile { path, program: None, wanted, aggregation_rules: self.aggregation_rules.clone() }
     }
 }

@@ -57,14 +57,14 @@ pub(super) struct Args {
     pub(super) ring_from: Option<PathBuf>,
     /// Section of the file of --ring-from, for carbon and carbonate.
     #[arg(long, value_name = "NAME", requires = "ring_from")]
-    pub(super) section: Option<String>,
+    pub(super) section: Vec<String>,
     /// Cluster of the file of --ring-from, for carbon-c-relay. Several, with commas between them, are taken with
     /// the rules that decide which metric goes where.
     #[arg(long, value_name = "NAME", requires = "ring_from", conflicts_with = "section")]
-    pub(super) cluster: Option<String>,
+    pub(super) cluster: Vec<String>,
     /// Route of the file of --ring-from, for carbon-relay-ng.
     #[arg(long, value_name = "KEY", requires = "ring_from", conflicts_with_all = ["section", "cluster"])]
-    pub(super) route: Option<String>,
+    pub(super) route: Vec<String>,
     /// aggregation-rules.conf of a relay with aggregated-consistent-hashing or fast-aggregated-hashing: each
     /// metric lies where its aggregates' names are hashed to. Give the same file to every daemon.
     #[arg(long, value_name = "FILE")]

@@ -18,9 +18,8 @@ pub(super) fn file(args: &Args) -> Option<RingFile> {
         (Selector::Cluster, &args.cluster),
         (Selector::Route, &args.route),
     ];
-    let mut named =
-        named.into_iter().filter_map(|(selector, name)| Some((selector, name.clone()?)));
-    let wanted = named.next().map(|(selector, name)| Wanted { selector, name });
+    let mut named = named.into_iter().filter(|(_, names)| !names.is_empty());
+    let wanted = named.next().map(|(selector, names)| Wanted::of(selector, names));
     Some(RingFile {
         path: args.ring_from.clone()?,
         program: None,

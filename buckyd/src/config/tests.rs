@@ -279,19 +279,23 @@ fn aggregation_rules_are_a_part_of_the_ring() {
 
 /// The reader of command lines cannot depend on this crate, so it has a list of its own.
 #[test]
-fn the_flags_that_take_a_value_are_those_that_the_reader_of_command_lines_knows() {
+fn the_flags_are_those_that_the_reader_of_command_lines_knows() {
     let command = Args::command();
-    let mut declared: Vec<String> = command
-        .get_arguments()
-        .filter(|arg| !arg.is_positional() && arg.get_action().takes_values())
-        .flat_map(|arg| {
-            let longs = arg.get_long_and_visible_aliases().unwrap_or_default();
-            let hidden = arg.get_all_aliases().unwrap_or_default();
-            let short = arg.get_short().map(String::from);
-            longs.into_iter().chain(hidden).map(str::to_owned).chain(short).collect::<Vec<_>>()
-        })
-        .collect();
-    declared.sort();
-    declared.dedup();
-    assert_eq!(declared, bucky_relay_config::FLAGS_WITH_VALUE.map(str::to_owned));
+    let declared = |takes_values: bool| -> Vec<String> {
+        let mut declared: Vec<String> = command
+            .get_arguments()
+            .filter(|arg| !arg.is_positional() && arg.get_action().takes_values() == takes_values)
+            .flat_map(|arg| {
+                let longs = arg.get_long_and_visible_aliases().unwrap_or_default();
+                let hidden = arg.get_all_aliases().unwrap_or_default();
+                let short = arg.get_short().map(String::from);
+                longs.into_iter().chain(hidden).map(str::to_owned).chain(short).collect::<Vec<_>>()
+            })
+            .collect();
+        declared.sort();
+        declared.dedup();
+        declared
+    };
+    assert_eq!(declared(true), bucky_relay_config::FLAGS_WITH_VALUE.map(str::to_owned));
+    assert_eq!(declared(false), bucky_relay_config::FLAGS_WITHOUT_VALUE.map(str::to_owned));
 }

@@ -6,6 +6,10 @@ use super::syntax::{
 };
 use crate::{Refusal, RefusalKind, SourceFile};
 
+/// The words for the kind of a cluster.
+pub(crate) const KINDS: [&str; 7] =
+    ["carbon_ch", "fnv1a_ch", "jump_fnv1a_ch", "forward", "any_of", "failover", "file"];
+
 /// Reads statements one after the other.
 pub(super) struct Parser<'f> {
     pub(super) file: &'f SourceFile,
@@ -152,15 +156,7 @@ impl<'f> Parser<'f> {
         self.step()?;
         let name = self.text("the name of a cluster")?;
         let kind_offset = self.next.offset;
-        let word = self.one_of(&[
-            "carbon_ch",
-            "fnv1a_ch",
-            "jump_fnv1a_ch",
-            "forward",
-            "any_of",
-            "failover",
-            "file",
-        ])?;
+        let word = self.one_of(&KINDS)?;
         let (mut replication, mut dynamic) = (None, None);
         let kind = match word {
             "carbon_ch" => Kind::CarbonCh,

@@ -14,6 +14,7 @@ mod routing;
 mod syntax;
 
 use self::clusters::Reader;
+pub(crate) use self::grammar::KINDS;
 pub(crate) use self::routing::Routing;
 use crate::{Configuration, OtherFiles, Program, Refusal, RefusalKind, Selector, SourceFile};
 

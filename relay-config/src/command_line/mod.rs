@@ -1,10 +1,12 @@
 //! The command line of a daemon: the Go tool's `buckyd`, or ours.
 
+mod program;
 mod words;
 
 use bucky_ring::{Algorithm, NodeError, NodeListError, Relay, RingSpec, TaggedNames, nodes_in};
 
-use self::words::{Word, lines};
+use self::program::started;
+use self::words::Word;
 use crate::{
     Choice, Configuration, FoundRing, Need, Origins, OtherFiles, Program, Refusal, RefusalKind,
     SourceFile,
@@ -52,22 +54,35 @@ pub const FLAGS_WITH_VALUE: [&str; 39] = [
     "tmpdir",
     "tombstone-grace",
 ];
+
+/// The flags of both daemons without a value, sorted. The same test compares them.
+pub const FLAGS_WITHOUT_VALUE: [&str; 6] =
+    ["compressed", "diverse-replicas", "h", "help", "mtime", "sparse"];
+/// Flags that start no daemon.
+const HELP: [&str; 4] = ["h", "help", "V", "version"];
+/// The values of a boolean flag, as Go's flag package reads them.
+const TRUE: [&str; 6] = ["1", "t", "T", "TRUE", "true", "True"];
+const FALSE: [&str; 6] = ["0", "f", "F", "FALSE", "false", "False"];
+
 pub(crate) fn read(
     file: &SourceFile,
     _files: &mut dyn OtherFiles,
 ) -> Result<Configuration, Refusal> {
     let mut found: Option<Line<'_>> = None;
-    for words in lines(file)? {
-        let Some(program) = words.iter().position(|word| is_program(&word.text)) else { continue };
-        let line = Line::parse(file, &words[program + 1..])?;
-        // A line that only names the program, such as a description, is no command line.
+    for one in started(file)? {
+        if matches!(one.arguments.as_slice(), [flag] if HELP.contains(&flag.text.trim_start_matches('-')))
+        {
+            continue;
+        }
+        let line = Line::parse(file, &one.arguments)?;
+        // It only names the program, such as in a test whether it runs.
         if line.nodes.is_empty() && line.flags_given == 0 {
             continue;
         }
         if found.replace(line).is_some() {
             return Err(Refusal {
                 kind: RefusalKind::UnknownProgram,
-                place: file.place(words[program].offset),
+                place: file.place(one.program.offset),
                 message: "a second command line of buckyd; give a file with one".to_owned(),
             });
         }
@@ -83,10 +98,18 @@ pub(crate) fn read(
     Ok(Configuration { program: Program::Buckyd, selector: None, choices, routing: None })
 }
 
-/// Whether a word is the path of the daemon, also behind `ExecStart=` and its prefixes.
-pub(crate) fn is_program(word: &str) -> bool {
-    let path = word.rsplit('=').next().unwrap_or_default();
-    path.trim_start_matches(['-', '@', ':', '+', '!']).rsplit('/').next() == Some("buckyd")
+/// Whether a command in `file` starts the daemon. A file that cannot be cut into words has none.
+pub(crate) fn starts_daemon(file: &SourceFile) -> bool {
+    started(file).is_ok_and(|started| !started.is_empty())
+}
+
+/// Whether `word` is the value of a flag in `arguments`.
+fn is_value(arguments: &[Word], word: &Word) -> bool {
+    let at = arguments.iter().position(|other| other.offset == word.offset && other == word);
+    let before = at.and_then(|at| at.checked_sub(1)).and_then(|before| arguments.get(before));
+    before.is_some_and(|flag| {
+        flag.text.starts_with('-') && FLAGS_WITH_VALUE.contains(&flag.text.trim_start_matches('-'))
+    })
 }
 
 /// A flag's value, and where it stands.
@@ -146,6 +169,13 @@ impl<'f> Line<'f> {
                 None => (flag, None),
             };
             let takes_value = FLAGS_WITH_VALUE.contains(&name);
+            if !takes_value && !FLAGS_WITHOUT_VALUE.contains(&name) {
+                let message = format!(
+                    "buckyd has no flag {:?}, so it is not known whether a value follows it",
+                    word.text
+                );
+                return Err(line.refuse(RefusalKind::BadCommand, word.offset, message));
+            }
             let value = match value {
                 None if takes_value => words.next().cloned(),
                 value => value,
@@ -174,10 +204,12 @@ impl<'f> Line<'f> {
             "tagged-names" => &mut self.tagged_names,
             "ring-from" => &mut self.ring_from,
             "diverse-replicas" => {
-                let is_off = value.is_some_and(|value| {
-                    matches!(value.text.as_str(), "0" | "f" | "F" | "false" | "FALSE" | "False")
-                });
-                self.diverse = (!is_off).then_some(flag.offset);
+                let value = value.map_or_else(|| "true".to_owned(), |value| value.text);
+                if !TRUE.contains(&value.as_str()) && !FALSE.contains(&value.as_str()) {
+                    let message = format!("{} is neither true nor false", flag.text);
+                    return Err(self.refuse(RefusalKind::BadCommand, flag.offset, message));
+                }
+                self.diverse = TRUE.contains(&value.as_str()).then_some(flag.offset);
                 return Ok(());
             }
             "aggregation-rules" => {
@@ -311,6 +343,8 @@ mod tests {
             "[Unit]\nDescription=buckyd\n[Service]\nExecStart=-/usr/bin/buckyd -hash fnv1a \\\n  a:2003=x \\\n  b:2003=y\n",
             "/usr/bin/buckyd\0-hash\0fnv1a\0a:2003=x\0b:2003=y\0",
             "#!/bin/sh\n# start it\nexec buckyd -hash fnv1a 'a:2003=x' b:2003:y >/var/log/buckyd 2>&1 &\n",
+            "exec buckyd -hash fnv1a a:2003=x b:2003=y 2>&1 | logger -t buckyd",
+            "buckyd -hash fnv1a a:2003=x b:2003=y &\nbuckyd --help\n",
             "nohup buckyd -hash carbon -hash fnv1a_ch -b :4242 a:2003:x, b:2003:y",
         ] {
             assert_eq!(ring(text).as_deref(), Ok(due), "{text}");
@@ -343,6 +377,11 @@ mod tests {
             ("buckyd a:1:", "[bad-host]"),
             ("buckyd a:x", "[bad-port]"),
             ("buckyd a:1\nbuckyd b:1", "f:2:1: a second command line"),
+            ("buckyd a:1; buckyd -hash fnv1a b:1", "f:1:13: a second command line"),
+            ("buckyd -logdir bar a:1", "f:1:8: buckyd has no flag \"-logdir\""),
+            ("buckyd -diverse-replicas=no a:1", "-diverse-replicas=no is neither true nor false"),
+            ("[Service]\nExecStart=buckyd a:1 # two", "node \"#\""),
+            ("[Service]\nExecStart=buckyd a:1 b:2003=%H", "f:2:29: \"b:2003=%H\" has a variable"),
             ("buckyd -hash", "-hash needs a value"),
         ] {
             let refusal = ring(text).expect_err(text);
