@@ -124,6 +124,9 @@ fn an_operator_is_warned_of_what_the_rules_leave_open() {
     let apart = "match ^a send to old stop;\nmatch * send to new;\n";
     assert_eq!(warnings(ring(apart, "old").expect("a ring")), ["matchers"]);
     assert_eq!(warnings(ring(apart, "old,new").expect("a ring")), [""; 0]);
+    let no_ring =
+        "cluster relay forward b:2013;\nmatch ^a send to relay stop;\nmatch * send to old new;\n";
+    assert_eq!(warnings(ring(no_ring, "old").expect("a ring")), ["matchers"]);
     let mirror = "match * send to old new;\n";
     assert_eq!(warnings(ring(mirror, "old").expect("a ring")), [""; 0]);
     let own = format!("{mirror}send statistics to old;\n");

@@ -26,6 +26,8 @@ const INCLUDE_DEPTH_MOST: usize = 16;
 pub(super) struct Reader<'o> {
     others: &'o mut dyn OtherFiles,
     choices: Vec<Choice>,
+    /// The hosts of each cluster, of those without a ring too, by its position in `choices`.
+    hosts: Vec<Vec<String>>,
     servers: HashMap<ServerKey, FirstSeen>,
     /// Where names are rewritten first.
     rewrite: Option<Place>,
@@ -46,6 +48,7 @@ impl<'o> Reader<'o> {
         Self {
             others,
             choices: Vec::new(),
+            hosts: Vec::new(),
             servers: HashMap::new(),
             rewrite: None,
             routing: Routing::default(),
@@ -96,38 +99,31 @@ impl<'o> Reader<'o> {
         }
     }
 
-    /// Where a host has nodes of two rings that get different names, each ring alone calls the files of the
+    /// Where a host has nodes of two clusters that get different names, the ring of one calls the files of the
     /// other misplaced.
     fn warn_of_shared_hosts(&mut self) {
-        let rings: Vec<(String, Vec<String>)> = self
-            .choices
-            .iter()
-            .filter_map(|choice| {
-                let spec = &choice.ring.as_ref().ok()?.spec;
-                let hosts = spec.nodes.iter().map(|node| node.host().to_owned()).collect();
-                Some((choice.name.clone(), hosts))
-            })
-            .collect();
-        for choice in &mut self.choices {
+        let others: Vec<(String, bool)> =
+            self.choices.iter().map(|choice| (choice.name.clone(), choice.ring.is_ok())).collect();
+        for (choice, own) in self.choices.iter_mut().zip(&self.hosts) {
             let Ok(found) = &mut choice.ring else { continue };
-            let shares = |hosts: &Vec<String>| {
-                found.spec.nodes.iter().any(|node| hosts.iter().any(|host| host == node.host()))
-            };
-            let other = rings.iter().find_map(|(other, hosts)| {
+            let other = others.iter().zip(&self.hosts).find_map(|((other, is_ring), hosts)| {
+                let shares = *other != choice.name && hosts.iter().any(|host| own.contains(host));
                 let differs = || self.routing.differs(&choice.name, other);
-                (*other != choice.name && shares(hosts)).then(differs)?.map(|place| (other, place))
+                shares.then(differs)?.map(|place| (other, *is_ring, place))
             });
-            if let Some((other, place)) = other {
-                found.warnings.push(Warning {
-                    kind: WarningKind::Matchers,
-                    place,
-                    message: format!(
-                        "cluster {other:?} gets names that this one does not, and has nodes on the same hosts: its \
-                         files look misplaced; take both rings with --cluster {},{other}",
-                        choice.name
-                    ),
-                });
-            }
+            let Some((other, is_ring, place)) = other else { continue };
+            let both = match is_ring {
+                true => format!("; take both rings with --cluster {},{other}", choice.name),
+                false => String::new(),
+            };
+            found.warnings.push(Warning {
+                kind: WarningKind::Matchers,
+                place,
+                message: format!(
+                    "cluster {other:?} gets names that this one does not, and has nodes on the same hosts: its \
+                     files look misplaced{both}"
+                ),
+            });
         }
     }
 
@@ -241,6 +237,7 @@ impl<'o> Reader<'o> {
             }),
         };
         self.choices.push(Choice { name: cluster.name.text.clone(), ring });
+        self.hosts.push(servers.into_iter().map(|server| server.host).collect());
         Ok(())
     }
 

@@ -7,18 +7,23 @@ use crate::{Place, Refusal, RefusalKind};
 const MATCHERS: [&str; 6] = ["prefix", "notPrefix", "sub", "notSub", "regex", "notRegex"];
 
 /// The commands that do not change where a ring sends metrics.
-const OTHER_COMMANDS: [&str; 5] = ["addAgg", "addBlack", "addBlock", "addRewriter", "modRoute"];
+const OTHER_COMMANDS: [&str; 3] = ["addAgg", "addBlack", "addBlock"];
 
 /// The types that `addRoute` takes. Its scanner sees `consistentHashing-v2` as `consistentHashing` with the key
 /// `-v2`.
 const TYPES: [&str; 6] =
     ["consistentHashing", "grafanaNet", "kafkaMdm", "pubsub", "sendAllMatch", "sendFirstMatch"];
 
-/// Applies `command`, which stands at `place`, to `routes`.
+/// Applies `command`, which stands at `place`, to `routes`; `rewrite` is where names are rewritten first.
 ///
 /// # Errors
 /// [`Refusal`] for a command that the relay does not take.
-pub(super) fn apply(command: &str, place: &Place, routes: &mut Vec<Route>) -> Result<(), Refusal> {
+pub(super) fn apply(
+    command: &str,
+    place: &Place,
+    routes: &mut Vec<Route>,
+    rewrite: &mut Option<Place>,
+) -> Result<(), Refusal> {
     let refuse = |message: String| Err(bad(place, message));
     let mut words = command.split_ascii_whitespace();
     match words.next().unwrap_or_default() {
@@ -31,6 +36,18 @@ pub(super) fn apply(command: &str, place: &Place, routes: &mut Vec<Route>) -> Re
                 return refuse(format!("delRoute {key:?}: there is no such route"));
             }
         }
+        "addRewriter" => {
+            rewrite.get_or_insert_with(|| place.clone());
+        }
+        "modRoute" => {
+            let key = words.next().unwrap_or_default();
+            let Some(route) = routes.iter_mut().find(|route| route.key == key) else {
+                return refuse(format!("modRoute {key:?}: there is no such route"));
+            };
+            if words.any(is_matcher) {
+                route.matcher.get_or_insert_with(|| place.clone());
+            }
+        }
         "modDest" => {
             return refuse(format!(
                 "{command:?} changes a destination after its route was added; write it into the route"
@@ -40,6 +57,11 @@ pub(super) fn apply(command: &str, place: &Place, routes: &mut Vec<Route>) -> Re
         word => return refuse(format!("carbon-relay-ng does not take the command {word:?} here")),
     }
     Ok(())
+}
+
+/// `prefix=P` and the like.
+fn is_matcher(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, value)| MATCHERS.contains(&name) && !value.is_empty())
 }
 
 fn bad(place: &Place, message: String) -> Refusal {
@@ -63,10 +85,7 @@ fn add_route(command: &str, place: &Place) -> Result<Route, Refusal> {
     };
     let mut matcher = None;
     for word in words {
-        let is_matcher = word
-            .split_once('=')
-            .is_some_and(|(name, value)| MATCHERS.contains(&name) && !value.is_empty());
-        if !is_matcher {
+        if !is_matcher(word) {
             return refuse(format!(
                 "{word:?} is not a matcher of a route; two blanks separate the route and each destination"
             ));
@@ -91,14 +110,16 @@ mod tests {
 
     fn routes(commands: &[&str]) -> Result<Vec<String>, String> {
         let place = SourceFile::new("f", "").place(0);
-        let mut routes = Vec::new();
+        let (mut routes, mut rewrite) = (Vec::new(), None);
         for command in commands {
-            apply(command, &place, &mut routes).map_err(|refusal| refusal.to_string())?;
+            apply(command, &place, &mut routes, &mut rewrite)
+                .map_err(|refusal| refusal.to_string())?;
         }
         let shown = |route: Route| {
             let destinations: Vec<String> =
                 route.destinations.into_iter().map(|(text, _)| text).collect();
-            format!("{} {}", route.key, destinations.join(","))
+            let matcher = if route.matcher.is_some() { "~" } else { "" };
+            format!("{}{matcher} {}", route.key, destinations.join(","))
         };
         Ok(routes.into_iter().map(shown).collect())
     }
@@ -111,8 +132,11 @@ mod tests {
                 "addRoute consistentHashing a prefix=p.  b:1:x spool=true  c:1",
                 "addRoute sendAllMatch d  e:1",
                 "delRoute d",
+                "addRoute sendAllMatch f  g:1",
+                "modRoute f sub=x",
+                "addRewriter a b -1",
             ]),
-            Ok(vec!["a b:1:x spool=true,c:1".to_owned()])
+            Ok(vec!["a~ b:1:x spool=true,c:1".to_owned(), "f~ g:1".to_owned()])
         );
     }
 
@@ -126,6 +150,7 @@ mod tests {
             ),
             ("addRoute consistentHashing", "has no key"),
             ("delRoute a", "no such route"),
+            ("modRoute a prefix=b", "no such route"),
             ("modDest a b:1 addr=c:1", "changes a destination"),
             ("addroute x", "take the command \"addroute\""),
             ("", "take the command \"\""),

@@ -27,10 +27,10 @@ pub(crate) fn read(
         refuse(RefusalKind::Syntax, file.place(offset), format!("not TOML: {}", error.message()))
     })?;
     let source = Source { file };
-    let mut routes = Vec::new();
+    let (mut routes, mut rewrite) = (Vec::new(), None);
     if let Some(init) = source.get(table.get_ref(), "init")? {
         for (command, place) in source.commands(init)? {
-            command::apply(&command, &place, &mut routes)?;
+            command::apply(&command, &place, &mut routes, &mut rewrite)?;
         }
     }
     if let Some(listed) = source.get(table.get_ref(), "route")? {
@@ -38,7 +38,9 @@ pub(crate) fn read(
             routes.push(source.route(table)?);
         }
     }
-    let rewrite = source.first_rewriter(table.get_ref())?;
+    let rewrite = rewrite.or(source.first_rewriter(table.get_ref())?);
+    let hosts: Vec<(String, Vec<String>)> =
+        routes.iter().map(|route| (route.key.clone(), route.hosts())).collect();
     if routes.is_empty() {
         let message = "no route is here: neither [[route]] nor addRoute in [init]";
         return Err(refuse(RefusalKind::NoRing, file.place(0), message.to_owned()));
@@ -50,7 +52,11 @@ pub(crate) fn read(
                 format!("route {:?} is already defined above; rename one of them", route.key);
             return Err(refuse(RefusalKind::DuplicateKey, route.place, message));
         }
-        choices.push(choice(route, rewrite.as_ref())?);
+        let shared = hosts.iter().find(|(other, hosts)| {
+            *other != route.key && route.hosts().iter().any(|host| hosts.contains(host))
+        });
+        let shared = shared.map(|(other, _)| other.as_str());
+        choices.push(choice(route, rewrite.as_ref(), shared)?);
     }
     Ok(Configuration {
         program: Program::CarbonRelayNg,
@@ -64,9 +70,19 @@ fn refuse(kind: RefusalKind, place: Place, message: String) -> Refusal {
     Refusal { kind, place, message }
 }
 
-fn choice(route: Route, rewrite: Option<&Place>) -> Result<Choice, Refusal> {
+/// A route, with the place where names are rewritten, and another route that writes to its hosts.
+fn choice(route: Route, rewrite: Option<&Place>, shared: Option<&str>) -> Result<Choice, Refusal> {
     let name = route.key.clone();
     let mut ring = route.ring()?;
+    if let (Ok(ring), Some(other)) = (&mut ring, shared) {
+        ring.warnings.push(Warning {
+            kind: WarningKind::Matchers,
+            place: route.place.clone(),
+            message: format!(
+                "route {other:?} writes to the same hosts: files that it has there look misplaced"
+            ),
+        });
+    }
     if let (Ok(ring), Some(place)) = (&mut ring, rewrite) {
         ring.warnings.push(Warning {
             kind: WarningKind::Rewrite,

@@ -52,6 +52,12 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// The hosts of its destinations, as the relay cuts them.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let host = |text: &str| text.split([':', ' ']).next().unwrap_or_default().to_owned();
+        self.destinations.iter().map(|(text, _)| host(text)).collect()
+    }
+
     /// Its ring, or why it has none that can be given out.
     ///
     /// # Errors
