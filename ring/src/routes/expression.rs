@@ -11,8 +11,8 @@ use regex::bytes::{Regex, RegexBuilder};
 use super::posix::translated;
 use super::template::Template;
 
-/// The most bytes of a compiled regular expression.
-const REGEX_MOST_BYTES: usize = 1 << 20;
+/// The most bytes of a compiled regular expression with `route using`. The others are compiled together.
+const REGEX_MOST_BYTES: usize = 256 << 10;
 /// The most groups of an expression (`RE_MAX_MATCHES`, which counts the whole match too).
 const GROUPS_MOST: usize = 63;
 
@@ -23,8 +23,8 @@ pub(super) enum Expression {
     All,
     /// A text without special characters.
     Text { text: String, at_start: bool, at_end: bool },
-    /// A regular expression. Whether it matches is asked of all of them at once.
-    Regex(Regex),
+    /// A regular expression in Rust's syntax. Whether it matches is asked of all of them at once.
+    Regex(String),
 }
 
 /// What is hashed in place of a name.
@@ -32,8 +32,8 @@ pub(super) enum Expression {
 pub(super) enum Using {
     /// This takes the place of the text that matched.
     Text(String),
-    /// This, with the groups of the match in it, takes the place of what matched.
-    Template(Template),
+    /// This, with the groups of the match in it, takes the place of what the expression matches.
+    Template { regex: Regex, template: Template },
 }
 
 impl Expression {
@@ -64,8 +64,6 @@ impl Expression {
         if translated.groups > GROUPS_MOST {
             return Err(format!("it has more than {GROUPS_MOST} groups"));
         }
-        let regex = RegexBuilder::new(&translated.regex).size_limit(REGEX_MOST_BYTES).build();
-        let regex = regex.map_err(|error| error.to_string())?;
         let using = using.map(|using| {
             if translated.groups == 0 {
                 return Err("carbon-c-relay's versions hash different texts where the expression of `route using` \
@@ -77,12 +75,16 @@ impl Expression {
                             `route using`, write it without `|` and without repeated groups"
                     .to_owned());
             }
-            Template::parse(using, translated.groups).map(Using::Template)
+            let regex = RegexBuilder::new(&translated.regex).size_limit(REGEX_MOST_BYTES).build();
+            let regex = regex.map_err(|error| error.to_string())?;
+            let template = Template::parse(using, translated.groups)?;
+            Ok(Using::Template { regex, template })
         });
-        Ok((Self::Regex(regex), using.transpose()?))
+        let using = using.transpose()?;
+        Ok((Self::Regex(translated.regex), using))
     }
 
-    /// The part of `name` that matches.
+    /// The part of `name` that matches; `None` also for a regular expression, which the set of all answers for.
     fn found(&self, name: &str) -> Option<Range<usize>> {
         match self {
             Self::All => Some(0..name.len()),
@@ -95,25 +97,24 @@ impl Expression {
                 };
                 start.map(|start| start..start + text.len())
             }
-            Self::Regex(regex) => regex.find(name.as_bytes()).map(|found| found.range()),
+            Self::Regex(_) => None,
         }
     }
 
-    /// Whether it takes `name`.
+    /// Whether it takes `name`, if it is no regular expression.
     pub(super) fn matches(&self, name: &str) -> bool {
         self.found(name).is_some()
     }
 
     /// What is hashed in place of `name`; `None` if it does not match.
     pub(super) fn hashed(&self, name: &str, using: &Using) -> Option<String> {
-        let (range, inserted) = match (self, using) {
-            (Self::Regex(regex), Using::Template(template)) => {
+        let (range, inserted) = match using {
+            Using::Template { regex, template } => {
                 let captures = regex.captures(name.as_bytes())?;
                 let group = |number| captures.get(number).map(|group| group.as_bytes());
                 (captures.get(0)?.range(), template.filled(group))
             }
-            (_, Using::Text(text)) => (self.found(name)?, text.clone().into_bytes()),
-            (_, Using::Template(template)) => (self.found(name)?, template.filled(|_| None)),
+            Using::Text(text) => (self.found(name)?, text.clone().into_bytes()),
         };
         let name = name.as_bytes();
         let hashed = [&name[..range.start], &inserted, &name[range.end..]].concat();

@@ -23,6 +23,8 @@ use self::expression::{Expression, Using};
 
 /// The most rules. Each costs every name a comparison.
 const RULES_MOST: usize = 2000;
+/// The most rules with `route using`. Each keeps its own regular expression.
+const USING_MOST: usize = 256;
 /// The most rings. A relay with more has them for something else.
 const CLUSTERS_MOST: usize = 64;
 /// The longest expression or text, in bytes (the relay's own limit).
@@ -71,6 +73,9 @@ impl RouteRules {
         if document.clusters.len() > CLUSTERS_MOST || document.rules.len() > RULES_MOST {
             return Err(whole("they have more than 64 clusters or 2000 rules"));
         }
+        if document.rules.iter().filter(|rule| rule.using.is_some()).count() > USING_MOST {
+            return Err(whole("more than 256 of them have `route using`"));
+        }
         let mut clusters = HashMap::new();
         for (position, cluster) in (0_u16..).zip(&document.clusters) {
             if clusters.insert(cluster.name.as_str(), position).is_some() {
@@ -84,7 +89,7 @@ impl RouteRules {
                 .map_err(|reason| RouteError { rule: Some(index), reason })?;
             if let Expression::Regex(regex) = &rule.expression {
                 rule.in_set = Some(patterns.len());
-                patterns.push(regex.as_str().to_owned());
+                patterns.push(regex.clone());
             }
             rules.push(rule);
         }
@@ -255,6 +260,10 @@ mod tests {
             "rule 2 cannot be used: it sends to \"x\", which is not one of the clusters"
         );
         assert!(refused(rules(vec![rule(r"a\d", None, &[], false)])).contains("write [0-9]"));
+        let using = rule(r"^(a)", Some(r"\1"), &["old"], false);
+        assert!(refused(rules(vec![using; 257])).contains("more than 256 of them"));
+        let huge = rule(&"[^.]{255}".repeat(200), None, &["old"], false);
+        assert!(refused(rules(vec![huge; 200])).contains("size limit"));
         let long = "a".repeat(8193);
         assert!(refused(rules(vec![rule(&long, None, &[], false)])).contains("8192 bytes"));
         let many = vec![rule("a", None, &[], false); 2001];
