@@ -58,6 +58,7 @@ mod restore;
 mod ring_fit;
 mod ring_plan;
 mod run;
+mod shuffle_guard;
 mod sizes;
 mod spool;
 mod strays;

@@ -41,6 +41,11 @@ pub(crate) struct Args {
     /// Print the plan and change nothing
     #[arg(long, visible_alias = "dry-run", help_heading = heading::WHAT_MOVES)]
     pub(crate) no_op: bool,
+    /// Also copy between nodes that were members before, if the files lie by another ring
+    ///
+    /// Without this, such copies are refused: usually a word in the rings of the daemons is wrong.
+    #[arg(long, help_heading = heading::WHAT_MOVES)]
+    pub(crate) expect_shuffle: bool,
     /// Also fill the gaps between copies of different owners (reads every copy)
     #[arg(long, help_heading = heading::WHAT_MOVES)]
     pub(crate) points: bool,
@@ -64,6 +69,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         points: args.points,
         local_prefix: args.local.prefix()?,
         series: args.series.read(output).await?,
+        expects_shuffle: args.expect_shuffle,
         preparation: args.batches.preparation(!args.no_scan, args.no_op),
         batching: args.batches.batching(&args.cluster, 0),
         sync: args.batches.fill_options()?,

@@ -25,7 +25,9 @@ use crate::names::Selection;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::Series;
+use crate::ring_fit::FitQuery;
 use crate::run::stop::Stop;
+use crate::shuffle_guard::{self, Work};
 use crate::transfer::gather::Gatherer;
 use crate::transfer::left_behind::report_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
@@ -51,6 +53,8 @@ pub(crate) struct HealOrder {
     pub(crate) local_prefix: Option<String>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
+    /// Whether copies between nodes that were members before are made although the files lie by another ring.
+    pub(crate) expects_shuffle: bool,
     /// What is prepared before the first batch.
     pub(crate) preparation: Preparation,
     /// How large the batches are, and how many run at once.
@@ -104,13 +108,28 @@ pub(crate) async fn run(
     }
     if order.preparation.dry_run {
         output.data_line(HealPlan(&survey))?;
+    } else {
+        output.say(HealPlan(&survey));
+    }
+    if !order.expects_shuffle {
+        shuffle_guard::check(&cluster, &survey.plan, Work::Copy, fit_query(&order), output).await?;
+    }
+    if order.preparation.dry_run {
         return Ok(seen);
     }
-    output.say(HealPlan(&survey));
     if !transfer::fits(&survey.plan, order.preparation.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     Ok(carry_out(&scope, fleet, &survey, output).await?.and(seen))
+}
+
+/// The ring is compared with what is on the disks by the same names as the survey.
+fn fit_query(order: &HealOrder) -> FitQuery {
+    FitQuery {
+        series: order.series.clone(),
+        local_prefix: order.local_prefix.clone(),
+        ..FitQuery::default()
+    }
 }
 
 /// Refuses `--points` if a Go daemon takes part: its fill overwrites points that it should keep (D8), so it

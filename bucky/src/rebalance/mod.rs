@@ -4,8 +4,6 @@
 //! is selected; the plan, the move and the summary are [`crate::transfer`]'s. A later run finishes what an
 //! earlier one left.
 
-mod guard;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +20,7 @@ use crate::plan::Plan;
 use crate::plan::survey::StraySelection;
 use crate::ring_fit::FitQuery;
 use crate::ring_plan::RingPlan;
+use crate::shuffle_guard::{self, Work};
 use crate::transfer::opening::open;
 use crate::transfer::{ASKED_AT_ONCE, MoveOrder, plan_and_move};
 
@@ -108,7 +107,7 @@ pub(crate) async fn run(
     };
     let check = async |plan: &Plan| match conditions.expects_shuffle {
         true => Ok(()),
-        false => guard::check(&cluster, plan, query, output).await,
+        false => shuffle_guard::check(&cluster, plan, Work::Move, query, output).await,
     };
     plan_and_move(fleet, selection, order, check, output).await
 }

@@ -133,3 +133,29 @@ fn nodes_that_come_are_no_shuffle() {
         }
     }
 }
+
+/// After such copies, the disks would explain the wrong ring as well as the right one.
+#[test]
+fn copies_by_a_wrong_word_are_refused_and_more_copies_are_made() {
+    let plan = cluster(4).relay(Relay::Carbon).algorithm(Algorithm::Fnv1a).replication_factor(2);
+    let cluster = plan.lay();
+    let ring = with(&cluster, Relay::Carbon, Algorithm::Carbon, 2);
+    let cluster = laid_out(cluster, &ring);
+    let before = cluster.bucky(&["list"]).assert_code(0).stdout;
+    for args in [&["heal"][..], &["heal", "--no-op"]] {
+        cluster
+            .bucky(args)
+            .assert_code(3)
+            .assert_stderr_has("would be copied between nodes that were members before")
+            .assert_stderr_has("--hash carbon");
+    }
+    assert_eq!(cluster.bucky(&["list"]).assert_code(0).stdout, before);
+    cluster.bucky(&["heal", "--expect-shuffle"]).assert_code(0);
+
+    let plan = self::cluster(4).relay(Relay::Carbon).algorithm(Algorithm::Carbon);
+    let cluster = plan.replication_factor(2).lay();
+    let ring = with(&cluster, Relay::Carbon, Algorithm::Carbon, 1);
+    let cluster = laid_out(cluster, &ring);
+    cluster.bucky(&["heal"]).assert_code(0);
+    cluster.bucky(&["verify"]).assert_code(0);
+}

@@ -29,14 +29,33 @@ const SIGMAS: u64 = 5;
 /// Up to this share of copies may move between nodes that stay when a consistent ring gains or loses nodes.
 const CONSISTENT: f64 = 0.003;
 
+/// What a plan does with metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// They go to their owners, and their sources are deleted.
+    Move,
+    /// Owners that lack them get copies. More copies than the disks have are what it is for.
+    Copy,
+}
+
+impl Work {
+    fn would(self) -> &'static str {
+        match self {
+            Self::Move => "would move",
+            Self::Copy => "would be copied",
+        }
+    }
+}
+
 /// Refuses `plan` if it shuffles metrics among nodes that were members before, and another ring explains the
 /// disks better than the ring of the daemons.
 ///
 /// # Errors
 /// [`UnhealthyError`] with that ring, and what to type.
-pub(super) async fn check(
+pub(crate) async fn check(
     cluster: &Cluster,
     plan: &Plan,
+    work: Work,
     query: FitQuery,
     output: &Arc<Output>,
 ) -> anyhow::Result<()> {
@@ -51,18 +70,19 @@ pub(super) async fn check(
         return Ok(());
     }
     output.say(format_args!(
-        "bucky: {} would move; comparing the ring with what is on the disks",
-        counted::metrics(moved)
+        "bucky: {} {}; comparing the ring with what is on the disks",
+        counted::metrics(moved),
+        work.would()
     ));
     let former = former_rings(cluster);
     let query = FitQuery { rings: former.iter().map(|(ring, _)| ring.clone()).collect(), ..query };
     let found = fit(cluster, &query, output).await?;
-    match verdict(&found, moved, held) {
+    match verdict(&found, work, moved, held) {
         Verdict::Explained => Ok(()),
         Verdict::OtherRing(best) => {
-            Err(UnhealthyError::because(of_another_ring(&found, best, moved)))
+            Err(UnhealthyError::because(of_another_ring(&found, best, work, moved)))
         }
-        Verdict::NoRing => Err(UnhealthyError::because(of_no_ring(&found, moved))),
+        Verdict::NoRing => Err(UnhealthyError::because(of_no_ring(&found, work, moved))),
     }
 }
 
@@ -103,11 +123,12 @@ enum Verdict<'f> {
     NoRing,
 }
 
-fn verdict(found: &RingFit, moved: u64, held: u64) -> Verdict<'_> {
+fn verdict(found: &RingFit, work: Work, moved: u64, held: u64) -> Verdict<'_> {
     let Some(best) = found.best() else { return Verdict::Explained };
     let present = found.of_present();
     let is_explained = |ring: &RingSpec| {
-        ring.replication_factor == found.present.replication_factor
+        let is_as_many = ring.replication_factor == found.present.replication_factor;
+        (is_as_many || work == Work::Copy)
             && shuffle(ring, &found.present).is_some_and(|share| share <= CONSISTENT)
     };
     if found.present_is_best() || best.rings.iter().any(is_explained) {
@@ -149,7 +170,7 @@ fn percent(explanation: Option<&Explanation>) -> String {
     format!("{:.2} % in place", share * 100.0)
 }
 
-fn of_another_ring(found: &RingFit, best: &Explanation, moved: u64) -> String {
+fn of_another_ring(found: &RingFit, best: &Explanation, work: Work, moved: u64) -> String {
     // Of several relays that agree, the daemons' own; buckytools is only a way to compute a relay's ring.
     let ring = best
         .rings
@@ -161,15 +182,16 @@ fn of_another_ring(found: &RingFit, best: &Explanation, moved: u64) -> String {
         false => "",
     };
     format!(
-        "refused: {} would move between nodes that were members before, and no node that came or went explains \
+        "refused: {} {} between nodes that were members before, and no node that came or went explains \
          it. The files lie by another ring than the daemons have ({} names compared):\n  \
          disks:   {}: {}\n  \
          daemons: {}: {}\n\
          If the daemons' ring is wrong, restart each buckyd with that of the disks:\n  \
          buckyd {}\n{agree}\
-         `bucky ring fit` shows more rings. If the new ring is right and all of this must move, add \
+         `bucky ring fit` shows more rings. If the new ring is right and all of this is meant, add \
          --expect-shuffle",
         counted::metrics(moved),
+        work.would(),
         human_count(found.names),
         ring.summary(),
         percent(Some(best)),
@@ -179,14 +201,15 @@ fn of_another_ring(found: &RingFit, best: &Explanation, moved: u64) -> String {
     )
 }
 
-fn of_no_ring(found: &RingFit, moved: u64) -> String {
+fn of_no_ring(found: &RingFit, work: Work, moved: u64) -> String {
     format!(
-        "refused: {} would move between nodes that were members before, and no ring that is known explains where \
+        "refused: {} {} between nodes that were members before, and no ring that is known explains where \
          the files lie ({} names compared):\n  \
          daemons: {}: {}\n\
          Is a node missing, or does the relay have other instances? `bucky ring fit NODE...` compares other \
-         nodes. If all of this must move, add --expect-shuffle",
+         nodes. If all of this is meant, add --expect-shuffle",
         counted::metrics(moved),
+        work.would(),
         human_count(found.names),
         found.present.summary(),
         percent(found.of_present()),
