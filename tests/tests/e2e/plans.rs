@@ -292,7 +292,7 @@ fn a_member_under_another_name_is_not_taken_for_a_new_node() {
 /// The daemons know what they received, and how long that took.
 #[test]
 fn the_time_of_a_plan_is_by_the_rate_of_the_last_run() {
-    let mut cluster = before_it_grows(cluster(4), 200);
+    let mut cluster = before_it_grows(cluster(4), 500);
     let member = members_of(&cluster, 3).remove(0);
     let plan = cluster.bucky(&["plan", "--add", &member, "-j"]).assert_code(0);
     let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
@@ -300,7 +300,7 @@ fn the_time_of_a_plan_is_by_the_rate_of_the_last_run() {
     let (_, bytes) = amount(&plan["sent"]);
     grow(&mut cluster);
     // A run of about seven seconds, in small batches.
-    let bandwidth = (bytes / 7).to_string();
+    let bandwidth = (bytes / 7).max(64 << 10).to_string();
     let run = ["rebalance", "--bandwidth", &bandwidth, "--batch-metrics", "2", "-w", "1"];
     cluster.bucky(&run).assert_code(0);
 
