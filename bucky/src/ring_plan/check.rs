@@ -11,7 +11,7 @@ use crate::cluster::Member;
 use crate::output::human_count;
 
 /// A count may differ by one in this many metrics: carbon creates metrics all the time.
-const TOLERANCE: u64 = 100;
+const TOLERANCE: u128 = 100;
 
 impl RingPlan {
     /// The nodes that the planned ring does not have any more, and that have metrics to move.
@@ -85,7 +85,7 @@ fn count_difference(planned: &PlannedNode, node: &Member) -> Option<String> {
     let expected = planned.before.metrics;
     // A new node was empty or not there. What it has now is compared with what it will have.
     let base = if planned.in_ring_before { expected } else { planned.after.metrics };
-    let differs = found.abs_diff(expected).saturating_mul(TOLERANCE) > base;
+    let differs = u128::from(found.abs_diff(expected)) * TOLERANCE > u128::from(base);
     differs.then(|| {
         format!(
             "{addr} has {} metrics, and the plan was made with {}",
@@ -176,6 +176,11 @@ mod tests {
             ]
         );
         assert!(differences(&NEW, [None, Some(900), Some(0)])[0].contains("still scanning"));
+        let mut edited = plan();
+        edited.nodes[0].before.metrics = u64::MAX;
+        let spec = document(&NEW).to_spec().unwrap();
+        let (a, c, b) = (found("a", Some(1000)), found("c", Some(0)), found("b", Some(900)));
+        assert_eq!(edited.differences(&spec, &[a, c], &[b]).len(), 1);
     }
 
     #[test]
