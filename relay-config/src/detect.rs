@@ -19,7 +19,12 @@ pub(crate) fn program(file: &SourceFile) -> Result<Program, Refusal> {
         return refuse("the file is empty");
     }
     if text.contains('\0') {
-        return Ok(Program::Buckyd);
+        return match command_line::starts_daemon(file) {
+            true => Ok(Program::Buckyd),
+            false => {
+                refuse("the file has a NUL byte in it, and is not the command line of a buckyd")
+            }
+        };
     }
     if text.trim_start().starts_with('{') {
         return Ok(Program::RingDocument);

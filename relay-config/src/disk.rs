@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,7 +149,8 @@ impl OtherFiles for Disk {
             require_literal_separator: true,
             require_literal_leading_dot: true,
         };
-        let found = glob::glob_with(pattern, options).map_err(|error| error.to_string())?;
+        let found =
+            glob::glob_with(&as_glob_reads(pattern), options).map_err(|error| error.to_string())?;
         let paths =
             found.collect::<Result<Vec<PathBuf>, _>>().map_err(|error| error.to_string())?;
         if paths.is_empty() {
@@ -161,16 +163,55 @@ impl OtherFiles for Disk {
         paths.iter().map(|path| self.source(path)).collect()
     }
 
-    fn beside(&mut self, name: &str) -> Result<SourceFile, String> {
+    fn beside(&mut self, name: &str) -> Result<Option<SourceFile>, String> {
         let path = self.folder.join(name);
-        self.source(&path)
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => self.source(&path).map(Some),
+        }
     }
+}
+
+/// `pattern` for the glob crate: to glob(3), `**` is `*`, and a backslash takes the next character as it is.
+fn as_glob_reads(pattern: &str) -> String {
+    let mut read = String::new();
+    let mut left = pattern.chars();
+    while let Some(next) = left.next() {
+        match next {
+            '*' if read.ends_with('*') => {}
+            '\\' => match left.next() {
+                Some(taken @ ('*' | '?' | '[')) => read.extend(['[', taken, ']']),
+                Some(taken) => read.push(taken),
+                None => read.push(next),
+            },
+            other => read.push(other),
+        }
+    }
+    read
+}
+
+/// Refuses what could be waited for without end: a named pipe, a socket, a terminal. What the shell hands over
+/// (`<(…)`) is a pipe too.
+fn check_kind(path: &Path) -> io::Result<()> {
+    let kind = std::fs::metadata(path)?.file_type();
+    let is_handed_over = ["/dev/fd", "/dev/stdin", "/proc/self/fd", "/dev/null"]
+        .iter()
+        .any(|folder| path.starts_with(folder));
+    if kind.is_file() || kind.is_dir() || is_handed_over {
+        return Ok(());
+    }
+    let what = if kind.is_fifo() { "a named pipe" } else { "a device or a socket" };
+    Err(io::Error::other(format!("it is {what}, not a file")))
 }
 
 fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let source: Box<dyn Read> =
-        if path == Path::new(STDIN) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    let source: Box<dyn Read> = if path == Path::new(STDIN) {
+        Box::new(io::stdin())
+    } else {
+        check_kind(path)?;
+        Box::new(File::open(path)?)
+    };
     source.take(FILE_MOST_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MOST_BYTES {
         return Err(io::Error::other(format!("longer than {} MiB", FILE_MOST_BYTES >> 20)));
@@ -232,6 +273,23 @@ mod tests {
     }
 
     #[test]
+    fn what_could_be_waited_for_without_end_is_refused() {
+        let folder = folder(&[]);
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+        let refused = bytes_of(&path).expect_err("a pipe").to_string();
+        assert_eq!(refused, "it is a named pipe, not a file");
+        assert!(
+            bytes_of(Path::new("/dev/zero"))
+                .expect_err("a device")
+                .to_string()
+                .contains("a device")
+        );
+        assert_eq!(bytes_of(Path::new("/dev/null")).expect("nothing"), b"");
+    }
+
+    #[test]
     fn a_glob_gives_the_files_in_the_order_of_their_names() {
         let folder = folder(&[("b.conf", b"b"), ("a.conf", b"a"), (".c.conf", b"c"), ("d", b"d")]);
         let mut disk = Disk { folder: folder.path().to_owned(), files: 0 };
@@ -242,8 +300,18 @@ mod tests {
         };
         assert_eq!(texts(&mut disk, "*.conf"), Ok("ab".to_owned()));
         assert_eq!(texts(&mut disk, "d"), Ok("d".to_owned()));
+        std::fs::create_dir(folder.path().join("sub")).expect("a folder");
+        std::fs::write(folder.path().join("sub/e.conf"), "e").expect("written");
+        assert_eq!(texts(&mut disk, "**/*.conf"), Ok("e".to_owned()), "as */*.conf");
+        assert_eq!(texts(&mut disk, "\\d"), Ok("d".to_owned()));
         assert!(texts(&mut disk, "*.none").expect_err("no file").contains("working folder"));
-        assert_eq!(disk.beside("b.conf").expect("a file").text, "b");
+        assert_eq!(
+            disk.beside("b.conf").expect("a file").map(|file| file.text).as_deref(),
+            Some("b")
+        );
+        assert_eq!(disk.beside("none").map(|file| file.is_some()), Ok(false));
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).expect("a link");
+        assert!(disk.beside("link").expect_err("dangling").contains("link"));
         disk.files = FILES_MOST;
         assert!(texts(&mut disk, "d").expect_err("too many").contains("more than 1024 files"));
     }

@@ -101,6 +101,8 @@ kinds! {
         DiverseText => "diverse-text",
         /// carbon-c-relay's `dynamic`: a server that is down leaves the ring.
         Dynamic => "dynamic",
+        /// carbon's DESTINATION_POOL_REPLICAS: the instance is chosen by how full its queue is.
+        DestinationPool => "destination-pool",
         /// carbon's DYNAMIC_ROUTER: the same, and nodes enter the ring in the order they are reached.
         DynamicRouter => "dynamic-router",
         /// carbon-c-relay groups its rules by words that matching names need not have.

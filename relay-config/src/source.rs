@@ -10,13 +10,17 @@ pub struct SourceFile {
     pub name: Arc<str>,
     /// Its text, without a byte-order mark.
     pub text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
 }
 
 impl SourceFile {
     /// The file `name` with the content `text`; a byte-order mark at its beginning is left out.
     pub fn new(name: &str, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self { name: name.into(), text: text.to_owned() }
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
+        Self { name: name.into(), text: text.to_owned(), lines }
     }
 
     /// The place of the byte at `offset`, which counts as the end of the text if it is beyond it.
@@ -25,10 +29,10 @@ impl SourceFile {
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let before = &self.text[..offset];
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place { file: Arc::clone(&self.name), line, column: before[begin..].chars().count() + 1 }
+        let line = self.lines.partition_point(|begin| *begin <= offset);
+        let begin = line.checked_sub(1).and_then(|line| self.lines.get(line)).copied();
+        let before = &self.text[begin.unwrap_or_default()..offset];
+        Place { file: Arc::clone(&self.name), line, column: before.chars().count() + 1 }
     }
 
     /// The place at `line` and `column`, both from 1, as another parser counts them; 0 counts as 1.
@@ -63,11 +67,12 @@ pub trait OtherFiles {
     /// Why there are none, in words: no match, or a file that cannot be read.
     fn include(&mut self, pattern: &str) -> Result<Vec<SourceFile>, String>;
 
-    /// The file `name` in the folder of the configuration file, such as `aggregation-rules.conf`.
+    /// The file `name` in the folder of the configuration file, such as `aggregation-rules.conf`; `None` if
+    /// there is none.
     ///
     /// # Errors
     /// Why it cannot be read, in words.
-    fn beside(&mut self, name: &str) -> Result<SourceFile, String>;
+    fn beside(&mut self, name: &str) -> Result<Option<SourceFile>, String>;
 }
 
 /// For a configuration that stands alone, such as a text that was pasted.
@@ -79,8 +84,8 @@ impl OtherFiles for NoOtherFiles {
         Err("there are no other files".to_owned())
     }
 
-    fn beside(&mut self, _name: &str) -> Result<SourceFile, String> {
-        Err("there are no other files".to_owned())
+    fn beside(&mut self, _name: &str) -> Result<Option<SourceFile>, String> {
+        Ok(None)
     }
 }
 

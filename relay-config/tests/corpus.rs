@@ -43,8 +43,9 @@ impl OtherFiles for Folder {
         paths.iter().map(|path| self.source(path)).collect()
     }
 
-    fn beside(&mut self, name: &str) -> Result<SourceFile, String> {
-        self.source(&self.0.join(name))
+    fn beside(&mut self, name: &str) -> Result<Option<SourceFile>, String> {
+        let path = self.0.join(name);
+        path.exists().then(|| self.source(&path)).transpose()
     }
 }
 

@@ -19,6 +19,8 @@ const SERVERS_MOST: usize = 128;
 const SERVERS_MOST_BEFORE: usize = 64;
 /// The most copies (an `unsigned char`).
 const COPIES_MOST: usize = 255;
+/// The most clusters. A relay with more of them is for something else.
+const CLUSTERS_MOST: usize = 1000;
 /// How deep files may include files. The relay has no limit, and a file that includes itself ends it.
 const INCLUDE_DEPTH_MOST: usize = 16;
 
@@ -206,6 +208,16 @@ impl<'o> Reader<'o> {
 
     fn cluster(&mut self, file: &SourceFile, cluster: &Cluster) -> Result<(), Refusal> {
         let copies = copies(file, cluster)?;
+        if algorithm(cluster.kind).is_some() {
+            check_size(file, cluster, copies)?;
+        }
+        if self.choices.len() == CLUSTERS_MOST {
+            return Err(Refusal {
+                kind: RefusalKind::TooManyServers,
+                place: file.place(cluster.offset),
+                message: format!("more than {CLUSTERS_MOST} clusters"),
+            });
+        }
         let servers: Vec<Server> = cluster
             .hosts
             .iter()
@@ -222,10 +234,7 @@ impl<'o> Reader<'o> {
             });
         }
         let ring = match algorithm(cluster.kind) {
-            Some(algorithm) => {
-                check_size(file, cluster, copies)?;
-                ring(file, cluster, &servers, algorithm, copies)
-            }
+            Some(algorithm) => ring(file, cluster, &servers, algorithm, copies),
             None => Err(Refusal {
                 kind: RefusalKind::NoRing,
                 place: file.place(cluster.offset),

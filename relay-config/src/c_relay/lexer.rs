@@ -111,9 +111,12 @@ impl<'f> Lexer<'f> {
             let white = rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len();
             self.at += white;
             let rest = &rest[white..];
+            if !rest.starts_with('#') {
+                return;
+            }
             match rest.find('\n') {
-                Some(end) if rest.starts_with('#') => self.at += end + 1,
-                _ => return,
+                Some(end) => self.at += end + 1,
+                None => return,
             }
         }
     }

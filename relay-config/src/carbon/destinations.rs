@@ -1,5 +1,6 @@
 //! DESTINATIONS, as carbon's `parseDestination` reads each of them.
 
+use std::collections::HashMap;
 use std::net::Ipv6Addr;
 
 use bucky_ring::{Node, NodeError};
@@ -7,6 +8,9 @@ use bucky_ring::{Node, NodeError};
 use super::ini::{Ini, Value};
 use super::python::{int, is_space, strip};
 use crate::{Place, Refusal, RefusalKind};
+
+/// The most destinations: as many as a ring may have nodes.
+const DESTINATIONS_MOST: usize = 4096;
 
 /// What happens to a destination that is listed twice, to the letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,14 @@ pub(crate) fn destinations(
     blanks: Blanks,
 ) -> Result<(Vec<Node>, Vec<Place>), Refusal> {
     let (mut nodes, mut places) = (Vec::<Node>::new(), Vec::new());
+    let mut known: HashMap<(String, Option<String>), usize> = HashMap::new();
+    if value.text.split(',').nth(DESTINATIONS_MOST).is_some() {
+        return Err(Refusal {
+            kind: RefusalKind::TooManyServers,
+            place: ini.place(value.key_offset),
+            message: format!("more than {DESTINATIONS_MOST} destinations"),
+        });
+    }
     let mut at = 0;
     for part in value.text.split(',') {
         let begin = at + part.find(|c| !is_space(c)).unwrap_or(0);
@@ -46,9 +58,9 @@ pub(crate) fn destinations(
         let white = |within: usize| ini.place(value.offset(begin + within));
         let node = node(strip(part), blanks, &place, &white)?;
         at += part.len() + 1;
-        let same =
-            |other: &&Node| other.host() == node.host() && other.instance() == node.instance();
-        if let Some(first) = nodes.iter().find(same) {
+        let key = (node.host().to_owned(), node.instance().map(str::to_owned));
+        let first = known.get(&key).and_then(|first| nodes.get(*first));
+        if let Some(first) = first {
             if *first == node && twice == Twice::Once {
                 continue;
             }
@@ -62,6 +74,7 @@ pub(crate) fn destinations(
                 ),
             });
         }
+        known.insert(key, nodes.len());
         nodes.push(node);
         places.push(place);
     }

@@ -17,6 +17,8 @@ pub(crate) struct Ini<'f> {
     defaults: HashMap<String, Value>,
     /// In the order of the file.
     sections: Vec<Section>,
+    /// The positions of the sections, by name.
+    by_name: HashMap<String, usize>,
 }
 
 /// A section.
@@ -97,7 +99,7 @@ impl<'f> Ini<'f> {
 
     /// The section `name`.
     pub(crate) fn section(&self, name: &str) -> Option<&Section> {
-        self.sections.iter().find(|section| section.name == name)
+        self.sections.get(*self.by_name.get(name)?)
     }
 
     /// The value of `key`, in lower case, in `section` or inherited from the default section.
@@ -165,7 +167,12 @@ enum At {
 impl<'f> Reader<'f> {
     fn new(file: &'f SourceFile) -> Self {
         Self {
-            ini: Ini { file, defaults: HashMap::new(), sections: Vec::new() },
+            ini: Ini {
+                file,
+                defaults: HashMap::new(),
+                sections: Vec::new(),
+                by_name: HashMap::new(),
+            },
             at: None,
             open: None,
             indent: 0,
@@ -234,6 +241,7 @@ impl<'f> Reader<'f> {
         }
         self.at = Some(At::Section(self.ini.sections.len()));
         let section = Section { name: name.to_owned(), offset, keys: HashMap::new() };
+        self.ini.by_name.insert(name.to_owned(), self.ini.sections.len());
         self.ini.sections.push(section);
         Ok(())
     }

@@ -9,6 +9,8 @@ mod interpolation;
 pub(crate) mod python;
 pub(crate) mod settings;
 
+use std::collections::HashSet;
+
 use self::ini::{Ini, Section};
 use self::settings::{Role, Settings};
 use crate::{
@@ -48,6 +50,7 @@ pub(crate) fn read(
 /// The instances of the program `name` that the file configures: `None` stands for the default one.
 fn instances<'i>(ini: &'i Ini<'_>, name: &str) -> Vec<Option<&'i str>> {
     let mut instances = Vec::new();
+    let mut known = HashSet::new();
     for section in ini.sections() {
         let instance = match section.name.strip_prefix(name) {
             Some("") => None,
@@ -58,7 +61,7 @@ fn instances<'i>(ini: &'i Ini<'_>, name: &str) -> Vec<Option<&'i str>> {
             },
             None => continue,
         };
-        if !instances.contains(&instance) {
+        if known.insert(instance) {
             instances.push(instance);
         }
     }

@@ -63,6 +63,9 @@ const BOOLEANS: [&str; 27] = [
     "use_whitelist",
 ];
 
+/// The most bytes of all values of a program together. References multiply.
+const VALUES_MOST_BYTES: usize = 64 << 20;
+
 /// Which program of carbon reads the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -89,10 +92,17 @@ impl<'i> Settings<'i> {
     /// [`Refusal`] for a reference that cannot be replaced, and for a word that is neither yes nor no.
     pub(crate) fn read(ini: &'i Ini<'i>, sections: &[&Section]) -> Result<Self, Refusal> {
         let mut settings = Self { ini, values: BTreeMap::new(), section_offset: 0 };
+        let mut built = 0;
         for section in sections {
             settings.section_offset = section.offset;
             for (key, raw) in ini.keys(section) {
                 let value = interpolated(ini, section, raw)?;
+                built += value.text.len();
+                if built > VALUES_MOST_BYTES {
+                    let message =
+                        "the values of this section are longer than 64 MiB together".to_owned();
+                    return Err(settings.refuse(RefusalKind::Interpolation, &value, message));
+                }
                 if BOOLEANS.contains(&key) && boolean(&value.text).is_none() {
                     let message = format!(
                         "{} = {:?} is neither yes nor no: carbon does not start",
@@ -101,7 +111,9 @@ impl<'i> Settings<'i> {
                     );
                     return Err(settings.refuse(RefusalKind::Syntax, &value, message));
                 }
-                settings.values.insert(key.to_owned(), value);
+                if THAT_MATTER.contains(&key) || BOOLEANS.contains(&key) || meant(key).is_some() {
+                    settings.values.insert(key.to_owned(), value);
+                }
             }
         }
         Ok(settings)
@@ -194,6 +206,10 @@ impl<'i> Settings<'i> {
                 RefusalKind::NoRing,
                 "RELAY_METHOD is constant: every metric goes to every destination".to_owned(),
             ),
+            other if has_comment(other) => refuse(
+                RefusalKind::InlineComment,
+                format!("RELAY_METHOD is {other:?}: Python 3 leaves a comment behind a value in it; put it on a line of its own"),
+            ),
             other => refuse(
                 RefusalKind::UnknownMethod,
                 format!("RELAY_METHOD is {other:?}, which carbon does not know: it does not start"),
@@ -208,6 +224,13 @@ impl<'i> Settings<'i> {
             None | Some((_, "carbon_ch")) => Algorithm::Carbon,
             Some((_, "fnv1a_ch")) => Algorithm::Fnv1a,
             Some((_, "mmh3_ch")) => Algorithm::Mmh3,
+            Some((value, other)) if has_comment(other) => {
+                let message = format!(
+                    "ROUTER_HASH_TYPE is {other:?}: Python 3 leaves a comment behind a value in it; put it on a \
+                     line of its own"
+                );
+                return Err(self.refuse(RefusalKind::InlineComment, value, message));
+            }
             Some((value, other)) => {
                 let message = format!(
                     "ROUTER_HASH_TYPE is {other:?}, which carbon does not know: it says nothing and hashes as \
@@ -231,8 +254,16 @@ impl<'i> Settings<'i> {
         files: &mut dyn OtherFiles,
     ) -> Result<Option<AggregationRules>, Refusal> {
         let named = self.values.get("aggregation_rules").map(|value| value.text.as_str());
-        let Ok(file) = files.beside(named.unwrap_or(AGGREGATION_RULES)) else { return Ok(None) };
-        rules_in(&file).map(Some)
+        let name = named.unwrap_or(AGGREGATION_RULES);
+        let file = files.beside(name).map_err(|reason| Refusal {
+            kind: RefusalKind::Include,
+            place: self
+                .values
+                .get("aggregation_rules")
+                .map_or_else(|| self.ini.place(self.section_offset), |value| self.place(value)),
+            message: format!("cannot read the aggregation rules {name:?}: {reason}"),
+        })?;
+        file.map(|file| rules_in(&file)).transpose()
     }
 
     fn replication_factor(&self) -> Result<usize, Refusal> {
@@ -249,6 +280,15 @@ impl<'i> Settings<'i> {
                 message: "DYNAMIC_ROUTER is on: metrics of a node that is down go to other nodes, and stay \
                           there; and nodes enter the ring in the order in which they are reached, which \
                           decides entries that collide. The ring here has the order of the file"
+                    .to_owned(),
+            });
+        }
+        if let Some(value) = self.is_on("destination_pool_replicas") {
+            warnings.push(Warning {
+                kind: WarningKind::DestinationPool,
+                place: self.place(value),
+                message: "DESTINATION_POOL_REPLICAS is on: of the instances of one host, the one with the shortest \
+                          queue gets a metric, not the one of the ring"
                     .to_owned(),
             });
         }
@@ -307,10 +347,8 @@ pub(crate) fn replication_factor(ini: &Ini<'_>, value: &Value) -> Result<usize, 
     let copies = int(&value.text).and_then(|copies| usize::try_from(copies).ok());
     copies.filter(|copies| *copies > 0).ok_or_else(|| {
         let text = strip(&value.text);
-        let has_comment =
-            text.split(super::python::is_space).skip(1).any(|word| word.starts_with(['#', ';']));
         Refusal {
-            kind: if has_comment {
+            kind: if has_comment(text) {
                 RefusalKind::InlineComment
             } else {
                 RefusalKind::BadReplicationFactor
@@ -319,6 +357,11 @@ pub(crate) fn replication_factor(ini: &Ini<'_>, value: &Value) -> Result<usize, 
             message: format!("REPLICATION_FACTOR is {text:?}, not a number of at least 1"),
         }
     })
+}
+
+/// Whether a comment stands behind the value in `text`.
+fn has_comment(text: &str) -> bool {
+    text.split(super::python::is_space).skip(1).any(|word| word.starts_with(['#', ';']))
 }
 
 /// The setting that is probably meant by `key`, if carbon does not know it.

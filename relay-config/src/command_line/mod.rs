@@ -58,6 +58,8 @@ pub const FLAGS_WITH_VALUE: [&str; 39] = [
 /// The flags of both daemons without a value, sorted. The same test compares them.
 pub const FLAGS_WITHOUT_VALUE: [&str; 6] =
     ["compressed", "diverse-replicas", "h", "help", "mtime", "sparse"];
+/// The most nodes of a ring.
+const NODES_MOST: usize = 4096;
 /// Flags that start no daemon.
 const HELP: [&str; 4] = ["h", "help", "V", "version"];
 /// The values of a boolean flag, as Go's flag package reads them.
@@ -230,6 +232,13 @@ impl<'f> Line<'f> {
         if let Some((path, offset)) = &self.ring_from {
             let message = format!("this daemon reads its ring from {path}; give that file");
             return Err(self.refuse(RefusalKind::NoRing, *offset, message));
+        }
+        if let Some(one_too_many) = self.nodes.get(NODES_MOST) {
+            return Err(self.refuse(
+                RefusalKind::TooManyServers,
+                one_too_many.offset,
+                format!("more than {NODES_MOST} nodes"),
+            ));
         }
         let mut nodes = Vec::new();
         let mut places = Vec::new();

@@ -18,6 +18,9 @@ use crate::{
     Warning, WarningKind,
 };
 
+/// The most routes, and the most destinations of one.
+const ROUTES_MOST: usize = 1000;
+
 pub(crate) fn read(
     file: &SourceFile,
     _files: &mut dyn OtherFiles,
@@ -37,6 +40,10 @@ pub(crate) fn read(
         for table in source.tables(listed)? {
             routes.push(source.route(table)?);
         }
+    }
+    if let Some(one_too_many) = routes.get(ROUTES_MOST) {
+        let message = format!("more than {ROUTES_MOST} routes");
+        return Err(refuse(RefusalKind::TooManyServers, one_too_many.place.clone(), message));
     }
     let rewrite = rewrite.or(source.first_rewriter(table.get_ref())?);
     let hosts: Vec<(String, Vec<String>)> =

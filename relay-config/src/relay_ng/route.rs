@@ -7,6 +7,8 @@ use crate::{FoundRing, Origins, Place, Refusal, RefusalKind, Warning, WarningKin
 
 /// The least destinations of a route with a hash ring.
 const DESTINATIONS_LEAST: usize = 2;
+/// The most: as many as a ring may have nodes.
+const DESTINATIONS_MOST: usize = 4096;
 
 /// The types of routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,16 @@ impl Route {
                 }));
             }
         };
+        if let Some((_, place)) = self.destinations.get(DESTINATIONS_MOST) {
+            return Err(Refusal {
+                kind: RefusalKind::TooManyServers,
+                place: place.clone(),
+                message: format!(
+                    "route {:?} has more than {DESTINATIONS_MOST} destinations",
+                    self.key
+                ),
+            });
+        }
         let mut addresses = Vec::new();
         for (text, place) in &self.destinations {
             addresses.push((destination::address(text, place)?, place.clone()));

@@ -69,7 +69,7 @@ impl AggregationRules {
             written.push(content);
         }
         let inputs = RegexSet::new(&patterns)
-            .map_err(|error| RuleError { line: 1, reason: error.to_string() })?;
+            .map_err(|error| RuleError { line: 1, reason: short(&error) })?;
         Ok(Self { text: written.join("\n"), rules, inputs })
     }
 
@@ -154,11 +154,19 @@ impl<'l> Definition<'l> {
     /// The rule, and its input as a regular expression.
     fn rule(&self) -> Result<(Rule, String), String> {
         let (pattern, fields) = pattern::translated(self.input)?;
-        let input = Regex::new(&pattern)
-            .map_err(|error| format!("the input {:?} cannot be used: {error}", self.input))?;
+        let input = Regex::new(&pattern).map_err(|error| {
+            format!("the input {:?} cannot be used: {}", self.input, short(&error))
+        })?;
         let output = Template::parse(self.output, &fields)?;
         Ok((Rule { input, output }, pattern))
     }
+}
+
+/// The reason of a regular expression's error, without the expression.
+fn short(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim().trim_start_matches("error: ").to_owned()
 }
 
 /// A line of aggregation rules that cannot be used.
@@ -217,7 +225,8 @@ mod tests {
             ("a (60) = median b", "does not know the method \"median\""),
             ("<x> (60) = sum b", "the output names <x>, which the input does not have"),
             ("a%b (60) = sum b", "contains `%`"),
-            ("a (60) = sum (b", "cannot be used"),
+            ("a (60) = sum (b", "the input \"(b\" cannot be used: unclosed group"),
+            ("a (60) = sum [a--z]", "it has a range to `-`"),
             ("a (60) = sum <x>.<x>", "cannot be used"),
             ("a (60) = sum (?=b)", "cannot be used"),
         ];

@@ -186,7 +186,10 @@ impl<'p> Translation<'p> {
                 },
                 // Between two characters a range, otherwise itself.
                 '-' if !is_first && self.rest.peek().is_some_and(|next| *next != ']') => {
-                    self.out.push('-')
+                    if self.rest.peek() == Some(&'-') {
+                        return Err("it has a range to `-`".to_owned());
+                    }
+                    self.out.push('-');
                 }
                 c => self.literal(c),
             }

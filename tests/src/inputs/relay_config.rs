@@ -24,8 +24,8 @@ impl OtherFiles for Itself {
         Ok(vec![self.0.clone()])
     }
 
-    fn beside(&mut self, _name: &str) -> Result<SourceFile, String> {
-        Ok(self.0.clone())
+    fn beside(&mut self, _name: &str) -> Result<Option<SourceFile>, String> {
+        Ok(Some(self.0.clone()))
     }
 }
 
