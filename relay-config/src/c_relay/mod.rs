@@ -4,6 +4,7 @@
 //! odd files.
 
 mod address;
+mod cluster_ring;
 mod clusters;
 mod grammar;
 mod groups;

@@ -8,6 +8,7 @@ pub(crate) mod ini;
 mod interpolation;
 pub(crate) mod python;
 pub(crate) mod settings;
+mod spelling;
 
 use std::collections::HashSet;
 

@@ -9,13 +9,14 @@ use super::destinations::{Blanks, Twice, destinations};
 use super::ini::{Ini, Section, Value};
 use super::interpolation::interpolated;
 use super::python::{boolean, int, strip};
+use super::spelling::meant;
 use crate::{
     FoundRing, Need, Origins, OtherFiles, Place, Refusal, RefusalKind, SourceFile, Warning,
     WarningKind,
 };
 
 /// The keys that decide the ring, in lower case.
-const THAT_MATTER: [&str; 8] = [
+pub(super) const THAT_MATTER: [&str; 8] = [
     "aggregation_rules",
     "destination_pool_replicas",
     "destinations",
@@ -25,15 +26,10 @@ const THAT_MATTER: [&str; 8] = [
     "replication_factor",
     "router_hash_type",
 ];
-/// Keys near to those, which carbon knows too (`conf.py`).
-const KNOWN_NEIGHBOURS: [&str; 4] =
-    ["dynamic_router_max_retries", "destination_protocol", "destination_transport", "relay_rules"];
 /// The name of the rules' file if the settings name none.
 const AGGREGATION_RULES: &str = "aggregation-rules.conf";
-/// carbonate's word for ROUTER_HASH_TYPE, which people write into carbon.conf.
-const CARBONATES_HASH: &str = "hashing_type";
 /// The keys that carbon reads as yes or no (`conf.py`, `defaults`). With another word it does not start.
-const BOOLEANS: [&str; 27] = [
+pub(super) const BOOLEANS: [&str; 27] = [
     "amqp_metric_name_in_body",
     "amqp_verbose",
     "ceres_lock_writes",
@@ -362,63 +358,4 @@ pub(crate) fn replication_factor(ini: &Ini<'_>, value: &Value) -> Result<usize, 
 /// Whether a comment stands behind the value in `text`.
 fn has_comment(text: &str) -> bool {
     text.split(super::python::is_space).skip(1).any(|word| word.starts_with(['#', ';']))
-}
-
-/// The setting that is probably meant by `key`, if carbon does not know it.
-fn meant(key: &str) -> Option<String> {
-    if key == CARBONATES_HASH {
-        return Some("ROUTER_HASH_TYPE".to_owned());
-    }
-    if THAT_MATTER.contains(&key) || BOOLEANS.contains(&key) || KNOWN_NEIGHBOURS.contains(&key) {
-        return None;
-    }
-    let plain = |text: &str| text.replace(['_', '-'], "");
-    let near = THAT_MATTER.iter().find(|known| distance(&plain(known), &plain(key)) <= 2);
-    near.map(|known| known.to_uppercase())
-}
-
-/// How many letters must be changed, added or removed to turn one text into the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, c) in from.chars().enumerate() {
-        let mut before = std::mem::replace(&mut row[0], i + 1);
-        for (j, other) in to.iter().enumerate() {
-            let change = before + usize::from(c != *other);
-            before = row[j + 1];
-            row[j + 1] = change.min(before + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_that_carbon_does_not_know_is_told_with_the_one_that_is_meant() {
-        let cases = [
-            ("destinations_pool_replicas", Some("DESTINATION_POOL_REPLICAS")),
-            ("hashing_type", Some("ROUTER_HASH_TYPE")),
-            ("router_hashtype", Some("ROUTER_HASH_TYPE")),
-            ("replication_facter", Some("REPLICATION_FACTOR")),
-            ("relay-method", Some("RELAY_METHOD")),
-            ("diverse_replica", Some("DIVERSE_REPLICAS")),
-            ("destination", Some("DESTINATIONS")),
-            ("destinations", None),
-            ("dynamic_router_max_retries", None),
-            ("max_queue_size", None),
-        ];
-        for (key, known) in cases {
-            assert_eq!(meant(key).as_deref(), known, "{key}");
-        }
-    }
-
-    #[test]
-    fn the_distance_is_that_of_levenshtein() {
-        for (from, to, steps) in [("", "abc", 3), ("kitten", "sitting", 3), ("ab", "ab", 0)] {
-            assert_eq!(distance(from, to), steps);
-        }
-    }
 }
