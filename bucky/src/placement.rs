@@ -11,7 +11,7 @@ use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::counted::counted;
+use crate::counted::{counted, human_count};
 
 /// The prefix of names of tagged series.
 const TAGGED: &str = "_tagged.";
@@ -118,6 +118,21 @@ pub(crate) fn owners(
         Place::Unrouted => Err(NoPlace::Unrouted(name.to_owned())),
         Place::Local | Place::Unplaceable => Err(NoPlace::Unplaceable(name.to_owned())),
     }
+}
+
+/// The message about metrics that no rule of the relay sends to the ring, by node. `None` if there are none.
+pub(crate) fn unrouted(counts: &[(String, u64)]) -> Option<String> {
+    let total = counts.iter().map(|(_, count)| count).sum();
+    if total == 0 {
+        return None;
+    }
+    let nodes: Vec<String> =
+        counts.iter().map(|(node, count)| format!("{node} ({})", human_count(*count))).collect();
+    Some(format!(
+        "bucky: no rule of the relay sends {} to this ring; they stay on {}",
+        counted(total, "metric", "metrics"),
+        nodes.join(", ")
+    ))
 }
 
 /// The hosts of `owners`, each once, in their order.

@@ -49,6 +49,8 @@ pub(crate) enum Placement<'a> {
     Here,
     /// The series is unknown.
     Unplaceable,
+    /// No rule of the relay sends it to the ring.
+    Unrouted,
     /// On these nodes of the ring, none of which is on this host. Set with the series if the file is named by
     /// its hash.
     Elsewhere(bucky_ring::Owners<'a>, Option<HashedSeries>),
@@ -92,7 +94,8 @@ impl View<'_> {
     /// Where the metric `name` belongs.
     pub(crate) fn placement(&self, name: &str) -> Placement<'_> {
         match place(&self.ring, self.local_prefixes, &self.known, name) {
-            Place::Local | Place::Unrouted => Placement::Here,
+            Place::Local => Placement::Here,
+            Place::Unrouted => Placement::Unrouted,
             Place::Unplaceable => Placement::Unplaceable,
             Place::Owned { owners, .. } if owners.clone().any(|owner| self.here[owner]) => {
                 Placement::Here

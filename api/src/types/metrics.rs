@@ -71,6 +71,9 @@ pub struct MisplacedCount {
     pub destinations: Vec<DestinationCount>,
     /// Files named by the hash of an unknown series. They are not counted above.
     pub unplaceable: u64,
+    /// Metrics that no rule of the relay sends to the ring. They are not counted above.
+    #[serde(default)]
+    pub unrouted: u64,
 }
 
 /// What one node of the ring will receive.

@@ -199,6 +199,7 @@ impl SimulatedNode {
             bytes: left * FILE_BYTES,
             destinations: destinations.filter(|destination| destination.metrics > 0).collect(),
             unplaceable: 0,
+            unrouted: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bucky_api::client::MisplacedQuery;
 use bucky_api::{ClientError, NotServed};
 use bucky_ring::Ring;
 
@@ -17,7 +18,7 @@ use crate::inventory::{page_len, refresh};
 use crate::names::{Nothing, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
-use crate::placement::Series;
+use crate::placement::{self, Series};
 use crate::strays::{Item, StrayListing, StrayMethod, StrayQuery};
 
 /// Arguments of `bucky inconsistent`.
@@ -92,8 +93,43 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     listings.sort_by_key(|(member, _)| member.addr().to_string());
     let outcome = print(listings, args.json, output).await?;
+    let outcome = outcome.and(report_unrouted(&cluster, &ring, regex.as_deref(), output).await);
     report_counts(&cluster, output);
     Ok(outcome.and(cluster.outcome()))
+}
+
+/// Says how many metrics no rule of the relay sends to the ring. Unhealthy if a node does not say.
+async fn report_unrouted(
+    cluster: &Cluster,
+    ring: &Ring,
+    regex: Option<&str>,
+    output: &Output,
+) -> Outcome {
+    if ring.spec().routes.is_none() {
+        return Outcome::Done;
+    }
+    let (mut counts, mut outcome) = (Vec::new(), Outcome::Done);
+    for member in cluster.present().filter(|member| member.status().is_some()) {
+        let query = MisplacedQuery {
+            host: member.host.clone(),
+            regex: regex.map(str::to_owned),
+            ..MisplacedQuery::default()
+        };
+        match member.daemon.misplaced_count(&query).await {
+            Ok(count) if count.unrouted > 0 => {
+                counts.push((member.addr().to_string(), count.unrouted));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                output.say(format_args!("bucky: {}", chain(&error)));
+                outcome = Outcome::Unhealthy;
+            }
+        }
+    }
+    if let Some(message) = placement::unrouted(&counts) {
+        output.say(message);
+    }
+    outcome
 }
 
 fn query(

@@ -14,7 +14,7 @@ use crate::fleet::{Fleet, OwnerIndex, Source};
 use crate::inventory::page_len;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
-use crate::placement::Series;
+use crate::placement::{self, Series};
 use crate::strays::{Item, MisplacedMetric, StrayListing, StrayMethod, StrayQuery};
 use crate::{chain, patience};
 
@@ -73,6 +73,8 @@ pub(crate) struct Count {
     pub(crate) volume_loads: BTreeMap<(OwnerIndex, usize), Load>,
     /// Tagged files that are unplaceable.
     pub(crate) unplaceable: u64,
+    /// Metrics that no rule of the relay sends to the ring.
+    pub(crate) unrouted: u64,
     /// Paths in a Go daemon's list that are not a metric's name.
     pub(crate) unusable: u64,
 }
@@ -101,11 +103,15 @@ pub(crate) async fn plan(
     });
     let mut counted = stream::iter(counted).buffered(COUNTING);
     let (mut rows, mut metrics, mut unplaceable) = (Vec::new(), 0, 0);
+    let mut unrouted: Vec<(String, u64)> = Vec::new();
     let mut volume_loads: BTreeMap<(OwnerIndex, usize), Load> = BTreeMap::new();
     while let Some(result) = counted.next().await {
         let (source, count) = result?;
         metrics += count.metrics;
         unplaceable += count.unplaceable;
+        if count.unrouted > 0 {
+            unrouted.push((source.node.addr().to_string(), count.unrouted));
+        }
         if count.unusable > UNUSABLE_NAMED {
             let (addr, count) = (source.node.addr(), count.unusable);
             output.say(format_args!(
@@ -122,6 +128,9 @@ pub(crate) async fn plan(
     }
     if unplaceable > 0 {
         output.say(format_args!("bucky: {}", selection.series.unplaceable(unplaceable)));
+    }
+    if let Some(message) = placement::unrouted(&unrouted) {
+        output.say(message);
     }
     let disk = |addr: &bucky_api::DaemonAddr| {
         fleet.members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
@@ -155,6 +164,12 @@ pub(crate) async fn count(
     let is_exact = !has_volumes
         && (spec.has_one_owner_each() || (selection.allowed.is_none() && is_host_once));
     match &source.method {
+        StrayMethod::Asked { host } if !is_exact && spec.routes.is_some() => {
+            // The list of what is misplaced does not have them.
+            let unrouted = asked(fleet, source, host.clone(), selection, output).await?.unrouted;
+            let count = listed(fleet, source, selection, output).await?;
+            Ok(Count { unrouted, ..count })
+        }
         StrayMethod::Asked { host } if is_exact => {
             let count = asked(fleet, source, host.clone(), selection, output).await?;
             // Our `--series` may have series that the node does not know.
@@ -185,8 +200,12 @@ async fn asked(
     let nodes = selection.ring.nodes().iter().enumerate();
     let indexes: HashMap<String, usize> =
         nodes.map(|(index, node)| (node.to_string(), index)).collect();
-    let mut count =
-        Count { metrics: answer.metrics, unplaceable: answer.unplaceable, ..Count::default() };
+    let mut count = Count {
+        metrics: answer.metrics,
+        unplaceable: answer.unplaceable,
+        unrouted: answer.unrouted,
+        ..Count::default()
+    };
     let mut refused = 0;
     for destination in answer.destinations {
         let node = *indexes.get(&destination.node).ok_or_else(|| {
@@ -230,6 +249,7 @@ async fn listed(
         match item {
             Item::Stray(found) => add(fleet, source, selection, &mut count, &found),
             Item::Unplaceable(_) => count.unplaceable += 1,
+            Item::Unrouted(_) => count.unrouted += 1,
             Item::Unusable { name, reason } => {
                 count.unusable += 1;
                 if count.unusable <= UNUSABLE_NAMED {

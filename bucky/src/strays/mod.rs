@@ -62,6 +62,8 @@ pub(crate) struct MisplacedMetric {
 pub(crate) enum Item {
     /// A misplaced metric.
     Stray(MisplacedMetric),
+    /// A metric that no rule of the relay sends to the ring.
+    Unrouted(String),
     /// An unplaceable tagged file.
     Unplaceable(String),
     /// A path that is not a metric's name: only Go daemons list such paths.
@@ -275,7 +277,7 @@ impl StrayReader {
             Err(NoPlace::Unplaceable(name) | NoPlace::NoName(name)) => {
                 return Some(Item::Unplaceable(name));
             }
-            Err(NoPlace::Unrouted(_)) => return None,
+            Err(NoPlace::Unrouted(name)) => return Some(Item::Unrouted(name)),
         };
         let is_owner = placement::hosts(&self.query.ring, &owners)
             .into_iter()

@@ -77,10 +77,15 @@ fn a_rebalance_by_routing_rules_is_planned_and_puts_every_metric_in_place() {
     reload(&cluster);
     assert_eq!(pairs(&plan), named(&cluster));
 
+    let addr = cluster.node(1).addr();
+    let said = format!("no rule of the relay sends 1 metric to this ring; they stay on {addr} (1)");
+    cluster.bucky(&["inconsistent"]).assert_stderr_has(&said);
+
     // Nothing but the rules explains so many moves among nodes that stay.
     let refused = cluster.bucky(&["rebalance"]).assert_code(3);
     refused.assert_stderr_has("--expect-shuffle");
-    cluster.bucky(&["rebalance", "--expect-shuffle", "--plan", "plan.json"]).assert_code(0);
+    let run = ["rebalance", "--expect-shuffle", "--plan", "plan.json"];
+    cluster.bucky(&run).assert_code(0).assert_stderr_has(&said);
     assert_eq!(each_node(&plan, "after"), held(&cluster));
     assert!(amount(&plan["leaves"]).0 > 100, "{plan}");
     // Mirrors and second copies that nobody sent.

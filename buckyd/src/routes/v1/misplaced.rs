@@ -37,6 +37,15 @@ struct MisplacedQuery {
     stat: Switch,
 }
 
+/// How many files the ring has no place for.
+#[derive(Default)]
+struct Placeless {
+    /// Those named by the hash of an unknown series.
+    unplaceable: u64,
+    /// Those that no rule of the relay sends to the ring.
+    unrouted: u64,
+}
+
 /// The request.
 struct MisplacedRequest {
     app: Arc<App>,
@@ -73,15 +82,14 @@ pub(super) async fn get(
 }
 
 impl MisplacedRequest {
-    /// Calls `each` with the name and owners of every misplaced metric. Returns how many files are
-    /// unplaceable.
+    /// Calls `each` with the name and owners of every misplaced metric. Returns how many others have no place.
     fn walk<B>(
         &self,
         view: &View<'_>,
         list: &List,
         mut each: impl FnMut(&str, Owners<'_>, Option<HashedSeries>) -> ControlFlow<B>,
-    ) -> (u64, ControlFlow<Option<B>>) {
-        let mut unplaceable = 0;
+    ) -> (Placeless, ControlFlow<Option<B>>) {
+        let mut placeless = Placeless::default();
         let mut left = self.limit;
         let ended = list.walk(self.filter.span(), |name| {
             if left == 0 {
@@ -93,7 +101,11 @@ impl MisplacedRequest {
             match view.placement(name) {
                 Placement::Here => ControlFlow::Continue(()),
                 Placement::Unplaceable => {
-                    unplaceable += 1;
+                    placeless.unplaceable += 1;
+                    ControlFlow::Continue(())
+                }
+                Placement::Unrouted => {
+                    placeless.unrouted += 1;
                     ControlFlow::Continue(())
                 }
                 Placement::Elsewhere(owners, series) => {
@@ -102,7 +114,7 @@ impl MisplacedRequest {
                 }
             }
         });
-        (unplaceable, ended)
+        (placeless, ended)
     }
 
     fn count(&self, list: &List) -> MisplacedCount {
@@ -115,7 +127,7 @@ impl MisplacedRequest {
         let mut metrics = 0;
         let mut bytes = 0;
         let mut sizes = self.app.store.sizes();
-        let (unplaceable, _) = self.walk(&view, list, |name, owners, _| {
+        let (Placeless { unplaceable, unrouted }, _) = self.walk(&view, list, |name, owners, _| {
             // A metric that has gone since the scan does not count.
             if let Ok(size) = sizes.of(name) {
                 metrics += 1;
@@ -128,7 +140,7 @@ impl MisplacedRequest {
             ControlFlow::<()>::Continue(())
         });
         destinations.retain(|destination| destination.metrics > 0);
-        MisplacedCount { metrics, bytes, destinations, unplaceable }
+        MisplacedCount { metrics, bytes, destinations, unplaceable, unrouted }
     }
 
     fn write(&self, list: &List, writer: &mut BodyWriter) -> io::Result<()> {
