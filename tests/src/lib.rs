@@ -58,6 +58,7 @@ pub mod order;
 pub mod peer;
 pub mod plain_file;
 pub mod program;
+pub mod python_peer;
 pub mod random_choice;
 pub mod schema;
 pub mod soak;

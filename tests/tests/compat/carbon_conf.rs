@@ -2,15 +2,12 @@
 //! Whatever is read as a ring is carbon's ring, node by node and owner by owner.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use bucky_relay_config::{
     FoundRing, NoOtherFiles, Program, Refusal, RefusalKind, SourceFile, read,
 };
 use bucky_ring::{Node, Ring, Shortfall};
-use bucky_tests::peer;
+use bucky_tests::python_peer;
 use bucky_tests::random_choice::{mostly, pick};
 use serde::Deserialize;
 
@@ -118,27 +115,6 @@ fn config(random: &mut fastrand::Rng) -> String {
     text
 }
 
-/// What carbon says about each of these files.
-fn ask(folder: &Path, files: &[String]) -> Vec<Asked> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat/ask_carbon.py");
-    let mut command = Command::new(peer::python());
-    command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let paths: Vec<String> = (0..files.len()).map(|number| format!("{number}.conf")).collect();
-    for (path, text) in paths.iter().zip(files) {
-        std::fs::write(folder.join(path), text).unwrap();
-    }
-    let lines: String =
-        paths.iter().map(|path| format!("{}\n", folder.join(path).display())).collect();
-    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 fn ours(text: &str) -> Result<FoundRing, Refusal> {
     let file = SourceFile::new("carbon.conf", text);
     let read = read(&file, Some(Program::Carbon), &mut NoOtherFiles)?;
@@ -174,9 +150,7 @@ fn assert_same(text: &str, found: &FoundRing, asked: &Asked) {
 fn whatever_is_read_as_a_ring_is_carbons_ring() {
     let mut random = fastrand::Rng::with_seed(13);
     let files: Vec<String> = (0..FILES).map(|_| config(&mut random)).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let asked = ask(folder.path(), &files);
-    assert_eq!(asked.len(), files.len());
+    let asked: Vec<Asked> = python_peer::ask_about("ask_carbon.py", &files);
     let (mut rings, mut refused_by_both) = (0, 0);
     for (text, asked) in files.iter().zip(&asked) {
         match ours(text) {

@@ -16,6 +16,7 @@
 //! - `schemas`: nodes with different storage schemas, in every command
 //! - `c_relay_conf`: carbon-c-relay.conf as the relay itself reads it
 //! - `c_relay_rules`: its routing rules as the relay itself follows them
+//! - `carbonate_conf`: carbonate.conf as carbonate itself reads it
 //! - `carbon_conf`: carbon.conf as carbon itself reads it
 //! - `ring_check`: the relay itself says where it sends the metrics
 //! - `ring_from`: `bucky ring from` over configuration files of relays
@@ -33,6 +34,7 @@ mod c_relay_conf;
 mod c_relay_rules;
 mod carbon_conf;
 mod carbonate;
+mod carbonate_conf;
 mod command_line;
 mod compressed;
 mod copies;
