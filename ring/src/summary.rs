@@ -12,16 +12,21 @@ impl RingSpec {
     pub fn summary(&self) -> String {
         let (copies, nodes, fingerprint) =
             (self.copies_text(), self.nodes_text(), self.short_fingerprint());
-        let rules = match (&self.aggregation, &self.routes) {
-            (Some(rules), _) => format!(", aggregated by rules {}", rules.digest()),
-            (None, Some(routes)) => {
-                let clusters = match routes.document().clusters.len() {
-                    1 => "1 cluster".to_owned(),
-                    several => format!("{several} clusters"),
-                };
-                format!(", {clusters} by routing rules {}", routes.digest())
-            }
-            (None, None) => String::new(),
+        if let Some(routes) = &self.routes {
+            let hash = self.algorithm.name_in_relays();
+            let rings = match routes.document().clusters.len() {
+                1 => format!("{hash}, {copies}"),
+                several => format!("{several} clusters"),
+            };
+            let digest = routes.digest();
+            return format!(
+                "{rings} by routing rules {digest} of {}, {nodes}, {fingerprint}",
+                self.relay
+            );
+        }
+        let rules = match &self.aggregation {
+            Some(rules) => format!(", aggregated by rules {}", rules.digest()),
+            None => String::new(),
         };
         format!(
             "{} arithmetic of {}{rules}, {copies}, {nodes}, {fingerprint}",
@@ -127,7 +132,11 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Algorithm, Relay, RingSpec, TaggedNames};
+    use std::sync::Arc;
+
+    use crate::{
+        Algorithm, ClusterDocument, Relay, RingSpec, RouteRules, RoutesDocument, TaggedNames,
+    };
 
     fn spec() -> RingSpec {
         RingSpec {
@@ -155,6 +164,21 @@ mod tests {
         );
         let two = RingSpec { replication_factor: 2, diverse_replicas: true, ..spec() };
         assert!(two.summary().contains(", 2 copies on different hosts, 2 nodes, "));
+        let routed = |names: &[&str]| {
+            let cluster = |name: &&str| ClusterDocument {
+                name: (*name).to_owned(),
+                algo: "carbon".to_owned(),
+                replicas: 1,
+                nodes: vec![0, 1],
+            };
+            let clusters = names.iter().map(cluster).collect();
+            let routes = RouteRules::new(RoutesDocument { clusters, rules: Vec::new() });
+            let routes = Some(Arc::new(routes.expect("rules")));
+            RingSpec { relay: Relay::CarbonCRelay, routes, ..spec() }.summary()
+        };
+        assert!(routed(&["a"]).starts_with("carbon_ch, 1 copy by routing rules "));
+        assert!(routed(&["a", "b"]).starts_with("2 clusters by routing rules "));
+        assert!(routed(&["a", "b"]).contains(" of carbon-c-relay, 2 nodes, "));
     }
 
     #[test]

@@ -116,8 +116,10 @@ fn table(found: &RingFit, top: usize) -> Table {
             let share = |share: f64| if index == 0 { percent(share) } else { "same".to_owned() };
             let present = if *ring == found.present { "this cluster" } else { "" };
             let diverse = if ring.diverse_replicas { "diverse" } else { "" };
+            let rules = if ring.has_rules() { "by rules" } else { "" };
             let nodes = found.lists.name(&ring.nodes);
-            let notes = [present, diverse, &nodes].into_iter().filter(|note| !note.is_empty());
+            let notes =
+                [present, diverse, rules, &nodes].into_iter().filter(|note| !note.is_empty());
             table.row(vec![
                 share(one.share_in_place()),
                 share(one.share_found()),
