@@ -1,8 +1,10 @@
 //! Configuration files of relays: what is given out as a ring can be written and read back, and nothing makes
 //! the readers panic or work without end.
 
-use bucky_relay_config::{Choice, OtherFiles, Program, SourceFile, read};
-use bucky_ring::{Node, RingDocument};
+use bucky_relay_config::{
+    Choice, FoundRing, OtherFiles, Program, Selector, SourceFile, Wanted, read,
+};
+use bucky_ring::{Node, Ring, RingDocument};
 
 /// The programs in the order of the first byte; the last is found by the content.
 const PROGRAMS: [Option<Program>; 8] = [
@@ -47,13 +49,35 @@ pub(super) fn check(mut bytes: &[u8]) {
                 continue;
             }
         };
-        assert_eq!(ring.spec.nodes.len(), ring.origins.nodes.len(), "{name}");
-        assert!(!ring.spec.nodes.is_empty() && ring.spec.replication_factor > 0, "{name}");
-        for node in &ring.spec.nodes {
-            assert_eq!(node.to_string().parse::<Node>().as_ref(), Ok(node), "{name}");
+        check_ring(name, ring);
+    }
+    // All rings at once, with the rules that lead to them.
+    let rings = configuration.choices.iter().filter(|choice| choice.ring.is_ok());
+    let names: Vec<String> = rings.map(|choice| choice.name.clone()).collect();
+    if configuration.selector == Some(Selector::Cluster)
+        && names.len() > 1
+        && let Ok((name, ring)) = configuration.choose(Some(&Wanted::of(Selector::Cluster, &names)))
+    {
+        check_ring(&name, &ring);
+    }
+}
+
+fn check_ring(name: &str, ring: &FoundRing) {
+    assert_eq!(ring.spec.nodes.len(), ring.origins.nodes.len(), "{name}");
+    assert!(!ring.spec.nodes.is_empty() && ring.spec.replication_factor > 0, "{name}");
+    for node in &ring.spec.nodes {
+        assert_eq!(node.to_string().parse::<Node>().as_ref(), Ok(node), "{name}");
+    }
+    let document = RingDocument::from_spec("", &ring.spec).to_json();
+    let read = RingDocument::from_json(document.as_bytes()).unwrap().to_spec().unwrap();
+    assert_eq!(read, ring.spec, "{name}");
+    if ring.spec.routes.is_none() {
+        return;
+    }
+    if let Ok(built) = Ring::new(read) {
+        for metric in ["", "a", "stats.web01.cpu", "\u{e9}.\u{10ffff}", "a;b=c"] {
+            let owners: Vec<usize> = built.owners(metric).collect();
+            assert!(owners.iter().all(|owner| *owner < built.nodes().len()), "{name}: {metric}");
         }
-        let document = RingDocument::from_spec("", &ring.spec).to_json();
-        let read = RingDocument::from_json(document.as_bytes()).unwrap().to_spec().unwrap();
-        assert_eq!(read, ring.spec, "{name}");
     }
 }
