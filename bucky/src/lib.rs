@@ -13,7 +13,8 @@
 //! - `pickle_relay` receives pickles and sends lines; it needs no cluster
 //! - `deletion` deletes metrics that an operator wants gone, from every node
 //! - `heal` brings metrics to owners that lack them, from owners that have them
-//! - `ring_fit` finds the ring that explains where the metrics are
+//! - `ring_fit` finds the ring that explains where the metrics are; `shuffle_guard` refuses to shuffle them by
+//!   another; `relay_check` asks the relay itself
 //! - [`output`] is the only place that prints, [`outcome`] has the exit codes
 //!
 //! Memory does not grow with the number of metrics, except for the list of a Go daemon, which comes in one
