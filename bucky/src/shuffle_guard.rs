@@ -20,7 +20,7 @@ use crate::ring_fit::{FitQuery, RingFit, fit};
 /// Fewer metrics than this between nodes that were members before are not looked into.
 const METRICS_LEAST: u64 = 100;
 /// A smaller share of the metrics than one in this many is not looked into: strays are always there.
-const ONE_IN: u64 = 200;
+const ONE_IN: u64 = 400;
 /// By how much another ring must explain the disks better, of 1, to count as their ring. Two relays that differ
 /// only where entries collide differ by this much and more.
 const BETTER_BY: f64 = 0.002;
@@ -146,12 +146,15 @@ fn verdict(found: &RingFit, work: Work, moved: u64, held: u64) -> Verdict<'_> {
     }
 }
 
-/// Whether chance alone does not give so many more copies in place, where files lie anywhere.
+/// Whether chance alone does not give so many more copies in place. Only copies that one of the two rings has in
+/// place and the other has not can come from chance; there are at most as many as are out of place in either.
 fn is_significant(best: &Explanation, present: Option<&Explanation>) -> bool {
-    let more = best.in_place.saturating_sub(present.map_or(0, |present| present.in_place));
+    let in_place = present.map_or(0, |present| present.in_place);
     let wanted_more = present.map_or(0, |present| present.wanted).abs_diff(best.wanted);
-    let more = more.max(wanted_more);
-    more.saturating_mul(more) > best.copies.saturating_mul(SIGMAS * SIGMAS)
+    let more = best.in_place.saturating_sub(in_place).max(wanted_more);
+    let out_of_place = |in_place| best.copies.saturating_sub(in_place);
+    let apart = out_of_place(in_place).saturating_add(out_of_place(best.in_place)).max(1);
+    more.saturating_mul(more) > apart.saturating_mul(SIGMAS * SIGMAS)
 }
 
 /// The share of copies that move between nodes that both rings have. Only the first copies are compared: a jump
@@ -214,4 +217,40 @@ fn of_no_ring(found: &RingFit, work: Work, moved: u64) -> String {
         found.present.summary(),
         percent(found.of_present()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explanation(copies: u64, in_place: u64, wanted: u64) -> Explanation {
+        Explanation { rings: Vec::new(), copies, in_place, wanted }
+    }
+
+    /// The arithmetic of two relays differs for few names, but for those without exception.
+    #[test]
+    fn a_small_difference_between_two_relays_is_no_chance() {
+        let best = explanation(80_000, 79_980, 80_000);
+        let present = explanation(80_000, 79_500, 80_000);
+        assert!(is_significant(&best, Some(&present)));
+        assert!(is_significant(&best, None));
+        // A sample so small that a few strays make the difference.
+        let best = explanation(400, 399, 400);
+        let present = explanation(400, 395, 400);
+        assert!(!is_significant(&best, Some(&present)));
+    }
+
+    #[test]
+    fn the_luckiest_of_many_rings_does_not_count_where_files_lie_anywhere() {
+        let best = explanation(20_000, 5_300, 20_000);
+        let present = explanation(20_000, 5_000, 20_000);
+        assert!(!is_significant(&best, Some(&present)));
+        let best = explanation(20_000, 20_000, 20_000);
+        assert!(is_significant(&best, Some(&present)));
+        // As many copies in place, but twice as many wanted.
+        assert!(is_significant(
+            &explanation(20_000, 20_000, 20_000),
+            Some(&explanation(20_000, 20_000, 40_000))
+        ));
+    }
 }
