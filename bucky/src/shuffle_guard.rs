@@ -20,10 +20,7 @@ use crate::ring_fit::{FitQuery, RingFit, fit};
 /// Fewer metrics than this between nodes that were members before are not looked into.
 const METRICS_LEAST: u64 = 100;
 /// A smaller share of the metrics than one in this many is not looked into: strays are always there.
-const ONE_IN: u64 = 400;
-/// By how much another ring must explain the disks better, of 1, to count as their ring. Two relays that differ
-/// only where entries collide differ by this much and more.
-const BETTER_BY: f64 = 0.002;
+const ONE_IN: u64 = 10_000;
 /// How many times the spread of pure chance the difference must be.
 const SIGMAS: u64 = 5;
 /// Up to this share of copies may move between nodes that stay when a consistent ring gains or loses nodes.
@@ -134,9 +131,7 @@ fn verdict(found: &RingFit, work: Work, moved: u64, held: u64) -> Verdict<'_> {
     if found.present_is_best() || best.rings.iter().any(is_explained) {
         return Verdict::Explained;
     }
-    let score = present.map_or(0.0, Explanation::score);
-    let is_better = best.score() - score >= BETTER_BY && is_significant(best, present);
-    if is_better && best.explains() {
+    if is_significant(best, present) && best.explains() {
         return Verdict::OtherRing(best);
     }
     if !present.is_some_and(Explanation::explains) && moved.saturating_mul(2) > held {
